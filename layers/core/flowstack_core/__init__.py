@@ -1,0 +1,1 @@
+"""FlowStack's core: the billing domain, its services and their adapters."""

@@ -1,0 +1,1 @@
+"""The billing rules, in plain Python: no AWS, no network, no clock."""
