@@ -1,0 +1,1 @@
+"""Use cases: each orchestrates the domain over ports; none knows AWS or HTTP."""

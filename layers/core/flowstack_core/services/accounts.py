@@ -1,0 +1,286 @@
+"""What operators do: customers, keys, tiers, contracts, credits and test clocks.
+
+Every act leaves an audit record, written in the same transaction as the act itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from flowstack_core.domain.api_keys import RANDOM_BYTES, ApiKey, KeyRecord, mint_key
+from flowstack_core.domain.errors import ConflictError, InvalidRequestError, NotFoundError
+from flowstack_core.domain.identifiers import random_id, sortable_id
+from flowstack_core.domain.periods import Period, instant
+from flowstack_core.domain.plans import Tier
+from flowstack_core.domain.subscriptions import Subscription, Terms, change_terms
+from flowstack_core.services.ports import (
+    AccountStore,
+    AuditRecord,
+    Clock,
+    Customer,
+    CustomerClocks,
+    Page,
+    TestClockStore,
+)
+
+_MAX_CHANGE_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A key at the only moment its text exists."""
+
+    key: ApiKey
+    record: KeyRecord
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerClock:
+    """A customer's test clock."""
+
+    now: datetime
+    offset_seconds: float
+
+
+class AccountService:
+    """Carries out operators' acts.
+
+    Parameters
+    ----------
+    actor
+        Who is acting (the IAM principal's ARN), for the audit trail.
+    """
+
+    def __init__(
+        self,
+        accounts: AccountStore,
+        clocks: CustomerClocks,
+        system_clock: Clock,
+        random_bytes: Callable[[int], bytes],
+        test_clocks: TestClockStore | None = None,
+    ) -> None:
+        self._accounts = accounts
+        self._clocks = clocks
+        self._system_clock = system_clock
+        self._random_bytes = random_bytes
+        self._test_clocks = test_clocks
+
+    def create_customer(
+        self,
+        actor: str,
+        name: str,
+        tier: Tier,
+        session_limit: int | None,
+        price_cents: int | None,
+    ) -> tuple[Customer, Subscription, IssuedKey]:
+        """Create a customer with a subscription and a first key."""
+        now = self._system_clock.now()
+        customer = Customer(random_id("cus", self._random_bytes(10)), name, now)
+        subscription = Subscription(
+            customer.customer_id, Terms.of(tier, session_limit, price_cents)
+        )
+        issued = self._mint(customer.customer_id, "first key", None, now)
+        audit = self._audit(
+            actor, customer.customer_id, "customer.create", None, subscription_facts(subscription)
+        )
+        if not self._accounts.create_customer(customer, subscription, issued.record, audit):
+            raise ConflictError("The new customer's id is already taken; please try again.")
+        return customer, subscription, issued
+
+    def customer(self, customer_id: str) -> tuple[Customer, Subscription]:
+        """Return a customer with its subscription."""
+        customer = self._accounts.customer(customer_id)
+        subscription = self._accounts.subscription(customer_id)
+        if customer is None or subscription is None:
+            raise _no_customer(customer_id)
+        return customer, subscription
+
+    def customers(self, limit: int, cursor: str | None) -> Page:
+        """Return a page of customers, in the order they were created."""
+        return self._accounts.customers(limit, cursor)
+
+    def issue_key(
+        self, actor: str, customer_id: str, name: str, expires_at: datetime | None
+    ) -> IssuedKey:
+        """Issue another key; its text is in the result and nowhere else."""
+        now = self._clocks.for_customer(customer_id).now()
+        if expires_at is not None and expires_at <= now:
+            raise InvalidRequestError(
+                "expires_at must lie in the future.", details={"field": "expires_at"}
+            )
+        self.customer(customer_id)
+        issued = self._mint(customer_id, name, expires_at, now)
+        audit = self._audit(
+            actor, customer_id, "key.issue", None, {"key_id": issued.record.key_id, "name": name}
+        )
+        if not self._accounts.add_key(issued.record, audit):
+            raise _no_customer(customer_id)
+        return issued
+
+    def keys(self, customer_id: str) -> list[KeyRecord]:
+        """Return the customer's keys, in the order they were issued."""
+        self.customer(customer_id)
+        return sorted(self._accounts.keys(customer_id), key=lambda key: key.created_at)
+
+    def revoke_key(self, actor: str, customer_id: str, key_id: str) -> datetime:
+        """Revoke a key; revoking it again changes nothing and tells when it was revoked."""
+        record = next((k for k in self._accounts.keys(customer_id) if k.key_id == key_id), None)
+        if record is None:
+            raise NotFoundError(
+                "There is no such key.", details={"customer_id": customer_id, "key_id": key_id}
+            )
+        if record.revoked_at is not None:
+            return record.revoked_at
+        audit = self._audit(actor, customer_id, "key.revoke", None, {"key_id": key_id})
+        if not self._accounts.revoke_key(record, audit):
+            return self.revoke_key(actor, customer_id, key_id)
+        return audit.at
+
+    def set_terms(
+        self,
+        actor: str,
+        customer_id: str,
+        tier: Tier,
+        session_limit: int | None,
+        price_cents: int | None,
+    ) -> Subscription:
+        """Move a customer to a tier or contract: up at once (P1), down at period end (P2)."""
+        terms = Terms.of(tier, session_limit, price_cents)
+        for _ in range(_MAX_CHANGE_ATTEMPTS):
+            _, before = self.customer(customer_id)
+            now = self._clocks.for_customer(customer_id).now()
+            after = change_terms(before, terms, now)
+            audit = self._audit(
+                actor,
+                customer_id,
+                "subscription.change",
+                subscription_facts(before),
+                subscription_facts(after),
+            )
+            period = Period.containing(now)
+            if self._accounts.change_subscription(before, after, period, audit):
+                return after
+        raise ConflictError("The subscription is being changed by somebody else; try again.")
+
+    def credit(
+        self, actor: str, customer_id: str, sessions: int, reason: str, request_id: str | None
+    ) -> Period:
+        """Add sessions to the present period's limit.
+
+        ``request_id`` makes it safe to repeat: the same id credits once.
+        """
+        for _ in range(_MAX_CHANGE_ATTEMPTS):
+            _, subscription = self.customer(customer_id)
+            period = Period.containing(self._clocks.for_customer(customer_id).now())
+            facts = {"sessions": sessions, "reason": reason, "period": period.name}
+            audit = self._audit(actor, customer_id, "sessions.credit", None, facts, request_id)
+            if self._accounts.credit(subscription, period, sessions, audit):
+                return period
+        raise ConflictError("The subscription is being changed by somebody else; try again.")
+
+    def audit_trail(self, customer_id: str, limit: int) -> list[AuditRecord]:
+        """Return the newest acts on a customer first."""
+        self.customer(customer_id)
+        return list(self._accounts.audit_trail(customer_id, limit))
+
+    def clock(self, customer_id: str) -> CustomerClock | None:
+        """Return the customer's test clock; ``None`` on production stages."""
+        if self._test_clocks is None:
+            return None
+        offset = self._test_clocks.offset_seconds(customer_id)
+        return CustomerClock(self._system_clock.now() + timedelta(seconds=offset), offset)
+
+    def move_clock(
+        self,
+        actor: str,
+        customer_id: str,
+        *,
+        advance: timedelta | None = None,
+        set_to: datetime | None = None,
+    ) -> CustomerClock:
+        """Move a customer's test clock forward, by ``advance`` or to ``set_to``.
+
+        It never goes back: sessions, periods and answers already given would contradict it.
+        """
+        if self._test_clocks is None:
+            raise NotFoundError("Test clocks do not exist on this stage.")
+        self.customer(customer_id)
+        before = self._test_clocks.offset_seconds(customer_id)
+        system_now = self._system_clock.now()
+        now = system_now + timedelta(seconds=before)
+        target = now + advance if advance is not None else (set_to or now)
+        if target < now:
+            raise ConflictError(
+                "A test clock only moves forward.",
+                details={"now": instant(now), "requested": instant(target)},
+            )
+        after = (target - system_now).total_seconds()
+        audit = self._audit(
+            actor, customer_id, "clock.move", {"now": instant(now)}, {"now": instant(target)}
+        )
+        if not self._test_clocks.set_offset(customer_id, before, after, audit):
+            raise ConflictError("The clock is being moved by somebody else; try again.")
+        return CustomerClock(target, after)
+
+    def _mint(
+        self, customer_id: str, name: str, expires_at: datetime | None, now: datetime
+    ) -> IssuedKey:
+        key = mint_key(self._random_bytes(RANDOM_BYTES))
+        record = KeyRecord(
+            key_id=sortable_id("key", now, self._random_bytes(10)),
+            customer_id=customer_id,
+            digest=key.digest,
+            masked=key.masked,
+            name=name,
+            created_at=now,
+            expires_at=expires_at,
+        )
+        return IssuedKey(key, record)
+
+    def _audit(
+        self,
+        actor: str,
+        customer_id: str,
+        action: str,
+        before: dict[str, Any] | None,
+        after: dict[str, Any] | None,
+        audit_id: str | None = None,
+    ) -> AuditRecord:
+        now = self._system_clock.now()
+        return AuditRecord(
+            customer_id=customer_id,
+            audit_id=audit_id or sortable_id("aud", now, self._random_bytes(10)),
+            at=now,
+            actor=actor,
+            action=action,
+            before=before,
+            after=after,
+        )
+
+
+def subscription_facts(subscription: Subscription) -> dict[str, Any]:
+    """Write a subscription down, for the audit trail and the admin API."""
+    facts: dict[str, Any] = {
+        "tier": subscription.terms.tier.value,
+        "session_limit": subscription.terms.session_limit,
+        "price_cents": subscription.terms.price_cents,
+        "version": subscription.version,
+        "pending_change": None,
+    }
+    if subscription.pending is not None:
+        facts["pending_change"] = {
+            "tier": subscription.pending.terms.tier.value,
+            "session_limit": subscription.pending.terms.session_limit,
+            "price_cents": subscription.pending.terms.price_cents,
+            "effective_period": subscription.pending.effective_period.name,
+            "effective_at": instant(subscription.pending.effective_period.start),
+        }
+    return facts
+
+
+
+def _no_customer(customer_id: str) -> NotFoundError:
+    return NotFoundError("There is no such customer.", details={"customer_id": customer_id})

@@ -1,0 +1,269 @@
+"""Admission: the one door through which every message enters a session (S1 to S5, Q1, Q2, P4).
+
+A follow-up costs one conditional update, a start one transaction; neither reads first. Only a
+refusal re-reads: it asks the accounts whether the counter's entitlement is still the one in
+force, so an upgrade is never delayed, and takes back sessions that a crash left held, so a
+crash never becomes a refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from flowstack_core.domain.errors import (
+    QuotaExceededError,
+    ServiceUnavailableError,
+    TierLimitationError,
+)
+from flowstack_core.domain.periods import Period
+from flowstack_core.domain.quota import PeriodUsage, QuotaStatement
+from flowstack_core.domain.sessions import Conversation, Session
+from flowstack_core.domain.subscriptions import Subscription
+from flowstack_core.services.ports import (
+    Admitted,
+    Attempt,
+    Clock,
+    Ids,
+    LimitReached,
+    ManagedNotGranted,
+    ManagedNotIncluded,
+    NoLiveSession,
+    PeriodNotOpen,
+    SessionAlive,
+    SessionStore,
+    SubscriptionReader,
+    TimeBudget,
+    UsageStore,
+)
+from flowstack_core.services.retrying import Retrier
+
+Result = TypeVar("Result")
+
+_MAX_ROUNDS = 12
+"""More changes of mind than this within one request mean that something is wrong."""
+
+_MODEL_RESERVE_SECONDS = 12.0
+"""Admission stops trying when less than this is left for the model and the settlement."""
+
+_CLEAN_UP_RESERVE_SECONDS = 0.3
+
+_OVERRUN = timedelta(seconds=5)
+"""Added to the caller's time budget: by then even a slow kill has happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Proof that an attempt was admitted: what settling or withdrawing it takes."""
+
+    attempt: Attempt
+    session: Session
+    started: bool
+
+
+class Admission:
+    """Admits attempts to sessions and withdraws those whose message was not processed."""
+
+    def __init__(
+        self,
+        sessions: SessionStore,
+        usage: UsageStore,
+        subscriptions: SubscriptionReader,
+        ids: Ids,
+        retrier: Retrier,
+    ) -> None:
+        self._sessions = sessions
+        self._usage = usage
+        self._subscriptions = subscriptions
+        self._ids = ids
+        self._retrier = retrier
+
+    def admit(
+        self,
+        conversation: Conversation,
+        *,
+        managed: bool,
+        follow_up_expected: bool,
+        attempt_id: str,
+        clock: Clock,
+        budget: TimeBudget,
+    ) -> Ticket:
+        """Admit one message, which arrives now.
+
+        Parameters
+        ----------
+        follow_up_expected
+            Which of the two writes to try first. Only the cost depends on it, never the outcome.
+
+        Raises
+        ------
+        QuotaExceededError
+            If a session would have to start and all of the period's are used (Q1).
+        TierLimitationError
+            If a managed model is asked for and not included (P4).
+        ServiceUnavailableError
+            If the stores could not decide in time; nothing is counted.
+        """
+        at = clock.now()
+        attempt = Attempt(
+            conversation=conversation,
+            attempt_id=attempt_id,
+            at=at,
+            busy_until=at + timedelta(seconds=budget.remaining_seconds()) + _OVERRUN,
+            managed=managed,
+        )
+        session_id = self._ids.session_id(at)
+        try:
+            return self._decide(attempt, session_id, budget, follow_up_expected)
+        except ServiceUnavailableError:
+            # A write whose answer never arrived may have taken effect.
+            self._withdraw(attempt, at, budget)
+            raise
+
+    def withdraw(self, ticket: Ticket, clock: Clock, budget: TimeBudget) -> None:
+        """Give up an admitted attempt whose message was not processed (S5).
+
+        The session is released when nothing was processed and no other attempt is in flight.
+        Should the stores not let that happen in time, the session stays held, and the next
+        refusal or its expiry releases it.
+        """
+        self._withdraw(ticket.attempt, clock.now(), budget)
+
+    def _decide(
+        self, attempt: Attempt, session_id: str, budget: TimeBudget, follow_up_expected: bool
+    ) -> Ticket:
+        period = Period.containing(attempt.at)
+        try_follow_up = follow_up_expected
+        for _ in range(_MAX_ROUNDS):
+            if try_follow_up:
+                match self._retry(lambda: self._sessions.continue_session(attempt), budget):
+                    case Admitted(session, started):
+                        return Ticket(attempt, session, started)
+                    case ManagedNotGranted(session):
+                        self._grant_managed(session, attempt, period, budget)
+                    case NoLiveSession(held):
+                        self._release_ended(held, attempt, budget)
+                        try_follow_up = False
+            else:
+                outcome = self._retry(
+                    lambda: self._sessions.start_session(attempt, session_id, period), budget
+                )
+                match outcome:
+                    case Admitted(session, started):
+                        return Ticket(attempt, session, started)
+                    case SessionAlive():
+                        try_follow_up = True
+                    case NoLiveSession(held):
+                        self._release_ended(held, attempt, budget)
+                    case PeriodNotOpen():
+                        self._refresh_entitlement(attempt, period, None, budget)
+                    case ManagedNotIncluded(usage):
+                        if not self._refresh_entitlement(attempt, period, usage, budget):
+                            raise _managed_refused(usage)
+                    case LimitReached(usage):
+                        self._refuse_unless_room_appears(attempt, period, usage, budget)
+        raise ServiceUnavailableError(
+            "This conversation changes too fast to admit a message. Nothing was counted.",
+            retry_after_seconds=1,
+        )
+
+    def _grant_managed(
+        self, session: Session, attempt: Attempt, period: Period, budget: TimeBudget
+    ) -> None:
+        """Ask the quota for managed models in a session that began without them (P4)."""
+        if self._retry(lambda: self._sessions.grant_managed(session, period), budget):
+            return
+        customer_id = attempt.conversation.customer_id
+        usage = self._retry(lambda: self._usage.period_usage(customer_id, period), budget)
+        if self._refresh_entitlement(attempt, period, usage, budget):
+            return
+        if usage is not None and not usage.managed_models:
+            raise _managed_refused(usage)
+
+    def _refuse_unless_room_appears(
+        self, attempt: Attempt, period: Period, usage: PeriodUsage, budget: TimeBudget
+    ) -> None:
+        """Refuse the start, unless the limit was raised meanwhile or a dead session gives way."""
+        if self._refresh_entitlement(attempt, period, usage, budget):
+            return
+        held = self._retry(
+            lambda: self._sessions.held_sessions(usage.customer_id, period), budget
+        )
+        released = [
+            session
+            for session in held
+            if session.releasable(attempt.at) and self._release(session, attempt, budget)
+        ]
+        if released:
+            return
+        statement = QuotaStatement(usage, len(held))
+        raise QuotaExceededError(
+            f"Session limit reached. {statement.reason} Running conversations can go on.",
+            details={
+                **statement.facts(),
+                "hint": "Upgrade the plan, or wait until the quota resets.",
+            },
+        )
+
+    def _refresh_entitlement(
+        self, attempt: Attempt, period: Period, usage: PeriodUsage | None, budget: TimeBudget
+    ) -> bool:
+        """Bring the counter up to the subscription; ``False`` if it already was (P1)."""
+        customer_id = attempt.conversation.customer_id
+        subscription = self._retry(
+            lambda: self._subscriptions.subscription(customer_id), budget
+        )
+        if subscription is None:
+            raise _no_subscription(customer_id)
+        if usage is not None and usage.subscription_version >= subscription.version:
+            return False
+        found: Subscription = subscription
+        self._retry(lambda: self._usage.open_period(found, period), budget)
+        return True
+
+    def _release_ended(
+        self, held: Session | None, attempt: Attempt, budget: TimeBudget
+    ) -> None:
+        """Take back a session that ended with nothing processed, before the next one starts."""
+        if held is not None:
+            self._release(held, attempt, budget)
+
+    def _release(self, session: Session, attempt: Attempt, budget: TimeBudget) -> bool:
+        return self._retry(lambda: self._sessions.release(session, attempt.at), budget)
+
+    def _withdraw(self, attempt: Attempt, at: datetime, budget: TimeBudget) -> None:
+        with suppress(ServiceUnavailableError):
+            session = self._clean_up(
+                lambda: self._sessions.abandon(attempt.conversation, attempt.attempt_id), budget
+            )
+            if session is not None and session.releasable(at):
+                left: Session = session
+                self._clean_up(lambda: self._sessions.release(left, at), budget)
+
+    def _clean_up(self, operation: Callable[[], Result], budget: TimeBudget) -> Result:
+        return self._retrier.run(operation, budget, reserve_seconds=_CLEAN_UP_RESERVE_SECONDS)
+
+    def _retry(self, operation: Callable[[], Result], budget: TimeBudget) -> Result:
+        return self._retrier.run(operation, budget, reserve_seconds=_MODEL_RESERVE_SECONDS)
+
+
+def _managed_refused(usage: PeriodUsage) -> TierLimitationError:
+    return TierLimitationError(
+        f"Managed models are not available on the {usage.tier} tier.",
+        details={
+            "tier": usage.tier.value,
+            "feature": "managed models",
+            "hint": "Send byok_credentials with your own provider key, or upgrade the plan.",
+        },
+    )
+
+
+def _no_subscription(customer_id: str) -> ServiceUnavailableError:
+    return ServiceUnavailableError(
+        "This account has no subscription.",
+        details={"customer_id": customer_id, "hint": "Ask the operator to set a tier."},
+        retry_after_seconds=60,
+    )

@@ -1,0 +1,412 @@
+"""What the services ask of the world. Adapters implement these protocols.
+
+Every operation of a store is **atomic** and **safe to repeat**: running it again with the same
+arguments, after any failure and any delay, leaves what one run leaves and gives the same outcome.
+That is what allows services to retry blindly.
+
+Stores raise `StoreContentionError` where repeating the operation may help, whether or not it took
+effect. Everything else they know is an outcome, returned as a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from flowstack_core.domain.api_keys import KeyRecord
+from flowstack_core.domain.idempotency import Claim, IdempotencyKey
+from flowstack_core.domain.messages import Message, ModelAnswer, ModelRequest, TokenUsage
+from flowstack_core.domain.periods import Period
+from flowstack_core.domain.quota import PeriodUsage
+from flowstack_core.domain.sessions import Conversation, Session, SessionRecord
+from flowstack_core.domain.subscriptions import Subscription, Terms
+
+
+class StoreContentionError(Exception):
+    """A conflict, a throttle or a time-out; the operation may or may not have taken effect."""
+
+
+# --- time, chance, budget ------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """The time as one customer sees it."""
+
+    def now(self) -> datetime:
+        """Return the present instant, timezone-aware."""
+        ...
+
+
+class CustomerClocks(Protocol):
+    """Where clocks come from: the system's, or a customer's test clock."""
+
+    def for_customer(self, customer_id: str) -> Clock:
+        """Return the clock that the customer's sessions and periods follow."""
+        ...
+
+
+class Ids(Protocol):
+    """Where ids come from."""
+
+    def session_id(self, now: datetime) -> str:
+        """Make the id of a new session; ids sort by ``now``."""
+        ...
+
+    def attempt_id(self) -> str:
+        """Make a short id for one admitted request."""
+        ...
+
+
+class TimeBudget(Protocol):
+    """How long the present request may still take."""
+
+    def remaining_seconds(self) -> float:
+        """Return the seconds until the caller is cut off."""
+        ...
+
+
+# --- sessions ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request that asks to be admitted to a conversation.
+
+    Attributes
+    ----------
+    attempt_id
+        Unique for the request; the same across its retries.
+    at
+        When the message arrived.
+    busy_until
+        The request cannot still be running after this instant.
+    managed
+        Whether it asks for a managed model.
+    """
+
+    conversation: Conversation
+    attempt_id: str
+    at: datetime
+    busy_until: datetime
+    managed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The attempt is part of ``session``; ``started`` tells whether it began it."""
+
+    session: Session
+    started: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NoLiveSession:
+    """No session of the conversation is alive; an ended one that is still held comes along."""
+
+    held: Session | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedNotGranted:
+    """The session is alive, but the quota was not yet asked whether managed models are included."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class SessionAlive:
+    """Another request started a session of this conversation first."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodNotOpen:
+    """The period has no counter yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReached:
+    """All sessions of the period are used (Q1)."""
+
+    usage: PeriodUsage
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedNotIncluded:
+    """The entitlement in force has no managed models (P4)."""
+
+    usage: PeriodUsage
+
+
+ContinueOutcome = Admitted | NoLiveSession | ManagedNotGranted
+StartOutcome = (
+    Admitted | NoLiveSession | SessionAlive | PeriodNotOpen | LimitReached | ManagedNotIncluded
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One exchange of a conversation: what the user sent and what the model answered."""
+
+    session_id: str
+    at: datetime
+    attempt_id: str
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What is written when an answer is ready to be delivered.
+
+    Attributes
+    ----------
+    at
+        When the answer is delivered (S2).
+    turn
+        The exchange to keep, where the server keeps the conversation.
+    claim, answer
+        The idempotency key and the answer to give to its retries, where the request had one.
+    """
+
+    session: Session
+    attempt_id: str
+    at: datetime
+    managed: bool
+    tokens: TokenUsage
+    turn: Turn | None = None
+    claim: Claim | None = None
+    answer: dict[str, Any] | None = None
+
+
+class SessionStore(Protocol):
+    """Sessions, their transcripts and the idempotency keys of their requests."""
+
+    def continue_session(self, attempt: Attempt) -> ContinueOutcome:
+        """Admit the attempt to the conversation's live session, if there is one."""
+        ...
+
+    def start_session(self, attempt: Attempt, session_id: str, period: Period) -> StartOutcome:
+        """Start a session and count it in ``period``, both or neither."""
+        ...
+
+    def grant_managed(self, session: Session, until: Period) -> bool:
+        """Let a live session use managed models to the end of ``until``, if the quota says so."""
+        ...
+
+    def settle(self, settlement: Settlement) -> bool:
+        """Record that a message was processed; ``False`` if the session was released before."""
+        ...
+
+    def abandon(self, conversation: Conversation, attempt_id: str) -> Session | None:
+        """Take the attempt out of flight; return the session it was part of, as it now is."""
+        ...
+
+    def release(self, session: Session, at: datetime) -> bool:
+        """Take back a held session: it counts no more. ``False`` if it is not to be released."""
+        ...
+
+    def claim(self, claim: Claim, now: datetime) -> Claim:
+        """Take the idempotency key; return the claim that holds it now, ours or another's."""
+        ...
+
+    def drop_claim(self, claim: Claim) -> None:
+        """Give up our unanswered claim, so that a retry can run at once."""
+        ...
+
+    def transcript(self, session: Session) -> Sequence[Turn]:
+        """Return the session's turns, oldest first."""
+        ...
+
+    def held_sessions(self, customer_id: str, period: Period) -> Sequence[Session]:
+        """Return the sessions that occupy the quota with nothing processed."""
+        ...
+
+    def records(self, customer_id: str, period: Period) -> Iterator[SessionRecord]:
+        """Yield the records of all sessions started in the period."""
+        ...
+
+
+# --- accounts and usage --------------------------------------------------------------------
+
+
+class UsageStore(Protocol):
+    """The counters."""
+
+    def period_usage(self, customer_id: str, period: Period) -> PeriodUsage | None:
+        """Return the counter, read consistently; ``None`` if the period is not open."""
+        ...
+
+    def open_period(self, subscription: Subscription, period: Period) -> bool:
+        """Open the period, or bring its entitlement up to the subscription.
+
+        ``False`` if the counter is already at the subscription's version, or the subscription
+        was changed meanwhile.
+        """
+        ...
+
+
+class SubscriptionReader(Protocol):
+    """What the quota needs of the accounts."""
+
+    def subscription(self, customer_id: str) -> Subscription | None:
+        """Return the subscription, read consistently."""
+        ...
+
+
+class KeyReader(Protocol):
+    """What the authorizer needs of the accounts."""
+
+    def key(self, digest: str) -> KeyRecord | None:
+        """Return the record of the key with this SHA-256."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """The account that subscribes and is billed."""
+
+    customer_id: str
+    name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One act of an operator: who did what, when, before and after."""
+
+    customer_id: str
+    audit_id: str
+    at: datetime
+    actor: str
+    action: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some customers, and where the next ones begin."""
+
+    customers: tuple[tuple[Customer, Subscription], ...]
+    next_cursor: str | None
+
+
+class AccountStore(SubscriptionReader, KeyReader, Protocol):
+    """Customers, keys, subscriptions and the audit trail.
+
+    Every change writes its audit record in the same transaction; ``False`` or ``None`` means
+    that the change did not apply because its precondition no longer held.
+    """
+
+    def create_customer(
+        self, customer: Customer, subscription: Subscription, key: KeyRecord, audit: AuditRecord
+    ) -> bool:
+        """Add a customer with a subscription and a first key."""
+        ...
+
+    def customer(self, customer_id: str) -> Customer | None:
+        """Return the customer."""
+        ...
+
+    def customers(self, limit: int, cursor: str | None) -> Page:
+        """Return a page of customers, in the order they were created."""
+        ...
+
+    def add_key(self, key: KeyRecord, audit: AuditRecord) -> bool:
+        """Add a key to an existing customer."""
+        ...
+
+    def keys(self, customer_id: str) -> Sequence[KeyRecord]:
+        """Return the customer's keys, revoked ones included."""
+        ...
+
+    def revoke_key(self, key: KeyRecord, audit: AuditRecord) -> bool:
+        """Mark the key revoked at ``audit.at``."""
+        ...
+
+    def change_subscription(
+        self, before: Subscription, after: Subscription, period: Period, audit: AuditRecord
+    ) -> bool:
+        """Replace the subscription and bring the period's counter up to it, both or neither."""
+        ...
+
+    def credit(
+        self, subscription: Subscription, period: Period, sessions: int, audit: AuditRecord
+    ) -> bool:
+        """Add sessions to the period's limit, once per ``audit.audit_id`` however often repeated.
+
+        ``False`` if the subscription is no longer at the given version.
+        """
+        ...
+
+    def audit_trail(self, customer_id: str, limit: int) -> Sequence[AuditRecord]:
+        """Return the newest audit records first."""
+        ...
+
+
+class TestClockStore(Protocol):
+    """The offsets of customers' test clocks; exists on non-production stages only."""
+
+    __test__ = False
+
+    def offset_seconds(self, customer_id: str) -> float:
+        """Return how far ahead of the system's clock the customer's is."""
+        ...
+
+    def set_offset(
+        self, customer_id: str, before: float, after: float, audit: AuditRecord
+    ) -> bool:
+        """Move the clock, if it still stands at ``before``."""
+        ...
+
+
+# --- models --------------------------------------------------------------------------------
+
+
+class ModelClient(Protocol):
+    """A provider's models."""
+
+    def converse(self, request: ModelRequest) -> ModelAnswer:
+        """Answer the messages.
+
+        Raises
+        ------
+        ModelError
+            Or another `FlowStackError` that says why there is no answer.
+        """
+        ...
+
+
+__all__ = [
+    "AccountStore",
+    "Admitted",
+    "Attempt",
+    "AuditRecord",
+    "Claim",
+    "Clock",
+    "ContinueOutcome",
+    "Customer",
+    "CustomerClocks",
+    "IdempotencyKey",
+    "Ids",
+    "KeyReader",
+    "LimitReached",
+    "ManagedNotGranted",
+    "ManagedNotIncluded",
+    "ModelClient",
+    "NoLiveSession",
+    "Page",
+    "PeriodNotOpen",
+    "SessionAlive",
+    "SessionStore",
+    "Settlement",
+    "StartOutcome",
+    "StoreContentionError",
+    "SubscriptionReader",
+    "Terms",
+    "TestClockStore",
+    "TimeBudget",
+    "Turn",
+    "UsageStore",
+]

@@ -1,0 +1,165 @@
+"""Where a customer stands: usage, entitlement, and whether the count is right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flowstack_core.domain.errors import NotFoundError
+from flowstack_core.domain.periods import Period, instant
+from flowstack_core.domain.plans import plan_for
+from flowstack_core.domain.quota import PeriodUsage, QuotaStatement
+from flowstack_core.domain.subscriptions import Subscription
+from flowstack_core.services.ports import (
+    CustomerClocks,
+    SessionStore,
+    SubscriptionReader,
+    UsageStore,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageAudit:
+    """A period's count beside what its session records say.
+
+    Attributes
+    ----------
+    counted
+        What the counter says.
+    records
+        How many sessions were started, by their records.
+    released
+        How many of them were taken back.
+    """
+
+    period: Period
+    counted: int
+    records: int
+    released: int
+    held: int
+
+    @property
+    def expected(self) -> int:
+        """What the counter should say."""
+        return self.records - self.released
+
+    @property
+    def drift(self) -> int:
+        """Counter minus records: zero, unless something is wrong."""
+        return self.counted - self.expected
+
+
+class UsageService:
+    """Answers questions about usage. Reads only."""
+
+    def __init__(
+        self,
+        sessions: SessionStore,
+        usage: UsageStore,
+        subscriptions: SubscriptionReader,
+        clocks: CustomerClocks,
+    ) -> None:
+        self._sessions = sessions
+        self._usage = usage
+        self._subscriptions = subscriptions
+        self._clocks = clocks
+
+    def statement(self, customer_id: str) -> tuple[QuotaStatement, datetime]:
+        """Return the quota of the period the customer's clock is in, and what that clock says.
+
+        A period in which nothing was started yet has no counter; its entitlement is computed.
+        """
+        now = self._clocks.for_customer(customer_id).now()
+        period = Period.containing(now)
+        subscription = self._subscription(customer_id)
+        usage = self._usage.period_usage(customer_id, period)
+        if usage is None or usage.subscription_version < subscription.version:
+            usage = _as_entitled(subscription, period, usage)
+        return QuotaStatement(usage, len(self._sessions.held_sessions(customer_id, period))), now
+
+    def usage_document(self, customer_id: str) -> dict[str, Any]:
+        """Render ``GET /usage``."""
+        statement, now = self.statement(customer_id)
+        usage = statement.usage
+        return {
+            "tier": usage.tier.value,
+            "current_charges": usage.price_cents / 100,
+            "current_period": {
+                "name": usage.period.name,
+                "start": instant(usage.period.start),
+                "end": instant(usage.period.end),
+                "now": instant(now),
+                "days_left": (usage.period.end - now).days,
+                "sessions_used": usage.sessions_used,
+                "sessions_held": statement.held,
+                "sessions_limit": usage.session_limit,
+                "sessions_remaining": usage.sessions_remaining,
+                "sessions_credited": usage.credited_sessions,
+                "usage_percentage": round(usage.usage_percentage, 2),
+                "is_near_limit": usage.near_limit,
+            },
+            "quota": statement.facts(),
+        }
+
+    def tier_document(self, customer_id: str) -> dict[str, Any]:
+        """Render ``GET /tier-info``."""
+        statement, _ = self.statement(customer_id)
+        usage = statement.usage
+        plan = plan_for(usage.tier)
+        return {
+            "tier": usage.tier.value,
+            "current_tier": usage.tier.value,
+            "session_limit": usage.session_limit,
+            "can_use_managed": usage.managed_models,
+            "byok": plan.byok,
+            "price_per_month": usage.price_cents / 100,
+            "support": plan.support,
+            "extras": list(plan.extras),
+            "fair_use": plan.fair_use.model_dump(),
+        }
+
+    def audit(self, customer_id: str, period: Period | None) -> UsageAudit:
+        """Rebuild a period's count from its session records and set it beside the counter."""
+        if period is None:
+            period = Period.containing(self._clocks.for_customer(customer_id).now())
+        self._subscription(customer_id)
+        usage = self._usage.period_usage(customer_id, period)
+        records = released = 0
+        for record in self._sessions.records(customer_id, period):
+            records += 1
+            released += not record.counted
+        return UsageAudit(
+            period=period,
+            counted=0 if usage is None else usage.sessions_used,
+            records=records,
+            released=released,
+            held=len(self._sessions.held_sessions(customer_id, period)),
+        )
+
+    def _subscription(self, customer_id: str) -> Subscription:
+        subscription = self._subscriptions.subscription(customer_id)
+        if subscription is None:
+            raise NotFoundError(
+                "There is no such customer.", details={"customer_id": customer_id}
+            )
+        return subscription
+
+
+def _as_entitled(
+    subscription: Subscription, period: Period, usage: PeriodUsage | None
+) -> PeriodUsage:
+    """Return the usage under the subscription's terms, as the next admission would see it."""
+    terms = subscription.terms_in(period)
+    credited = 0 if usage is None else usage.credited_sessions
+    return PeriodUsage(
+        customer_id=subscription.customer_id,
+        period=period,
+        sessions_used=0 if usage is None else usage.sessions_used,
+        session_limit=terms.session_limit + credited,
+        credited_sessions=credited,
+        managed_models=terms.managed_models,
+        tier=terms.tier,
+        price_cents=max(terms.price_cents, 0 if usage is None else usage.price_cents),
+        subscription_version=subscription.version,
+    )
