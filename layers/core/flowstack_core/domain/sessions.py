@@ -7,6 +7,7 @@ DynamoDB deletes expired items late.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -51,9 +52,8 @@ class Session:
         When the first message had been answered; ``None`` while nothing was: the session is
         then *held*, not billed (S5).
     in_flight
-        Attempts that were admitted and have neither been answered nor abandoned.
-    busy_until
-        No admitted attempt can still be running after this instant.
+        Attempts that were admitted and have neither been answered nor abandoned, each with the
+        instant after which it cannot still be running.
     managed_until
         Until when managed models may be used without asking the quota again; ``None`` if the
         session was not started or renewed with one (P4).
@@ -64,10 +64,9 @@ class Session:
     period: Period
     started_at: datetime
     last_activity_at: datetime
-    busy_until: datetime
     processed_at: datetime | None = None
     managed_until: datetime | None = None
-    in_flight: frozenset[str] = field(default_factory=frozenset)
+    in_flight: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def held(self) -> bool:
@@ -89,7 +88,7 @@ class Session:
 
     def releasable(self, now: datetime) -> bool:
         """Whether nothing was processed and nothing still running can change that (S5)."""
-        return self.held and (not self.in_flight or self.busy_until <= now)
+        return self.held and all(until <= now for until in self.in_flight.values())
 
 
 @dataclass(frozen=True, slots=True)

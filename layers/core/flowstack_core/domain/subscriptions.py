@@ -97,7 +97,9 @@ def change_terms(subscription: Subscription, terms: Terms, now: datetime) -> Sub
     pending = subscription.pending
     if pending is not None and period >= pending.effective_period:
         pending = None
-    settled = replace(subscription, terms=current, pending=pending, version=subscription.version + 1)
+    settled = replace(
+        subscription, terms=current, pending=pending, version=subscription.version + 1
+    )
     if terms.raises(current):
         return replace(settled, terms=terms, pending=None)
     return replace(settled, pending=PendingChange(terms, period.next()))

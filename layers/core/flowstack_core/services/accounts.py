@@ -20,10 +20,10 @@ from flowstack_core.services.ports import (
     AccountStore,
     AuditRecord,
     Clock,
+    ClockOffsetStore,
     Customer,
     CustomerClocks,
     Page,
-    TestClockStore,
 )
 
 _MAX_CHANGE_ATTEMPTS = 5
@@ -60,7 +60,7 @@ class AccountService:
         clocks: CustomerClocks,
         system_clock: Clock,
         random_bytes: Callable[[int], bytes],
-        test_clocks: TestClockStore | None = None,
+        test_clocks: ClockOffsetStore | None = None,
     ) -> None:
         self._accounts = accounts
         self._clocks = clocks
@@ -279,7 +279,6 @@ def subscription_facts(subscription: Subscription) -> dict[str, Any]:
             "effective_at": instant(subscription.pending.effective_period.start),
         }
     return facts
-
 
 
 def _no_customer(customer_id: str) -> NotFoundError:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from typing import TypeVar
 
 from flowstack_core.domain.errors import (
@@ -62,6 +63,13 @@ class Ticket:
     attempt: Attempt
     session: Session
     started: bool
+
+
+class _Next(Enum):
+    """What to try next, after a try that did not decide."""
+
+    FOLLOW_UP = auto()
+    START = auto()
 
 
 class Admission:
@@ -117,7 +125,7 @@ class Admission:
         )
         session_id = self._ids.session_id(at)
         try:
-            return self._decide(attempt, session_id, budget, follow_up_expected)
+            return self._decide(attempt, session_id, budget, follow_up_expected=follow_up_expected)
         except ServiceUnavailableError:
             # A write whose answer never arrived may have taken effect.
             self._withdraw(attempt, at, budget)
@@ -133,42 +141,57 @@ class Admission:
         self._withdraw(ticket.attempt, clock.now(), budget)
 
     def _decide(
-        self, attempt: Attempt, session_id: str, budget: TimeBudget, follow_up_expected: bool
+        self, attempt: Attempt, session_id: str, budget: TimeBudget, *, follow_up_expected: bool
     ) -> Ticket:
         period = Period.containing(attempt.at)
         try_follow_up = follow_up_expected
         for _ in range(_MAX_ROUNDS):
             if try_follow_up:
-                match self._retry(lambda: self._sessions.continue_session(attempt), budget):
-                    case Admitted(session, started):
-                        return Ticket(attempt, session, started)
-                    case ManagedNotGranted(session):
-                        self._grant_managed(session, attempt, period, budget)
-                    case NoLiveSession(held):
-                        self._release_ended(held, attempt, budget)
-                        try_follow_up = False
+                next_step = self._follow_up(attempt, period, budget)
             else:
-                outcome = self._retry(
-                    lambda: self._sessions.start_session(attempt, session_id, period), budget
-                )
-                match outcome:
-                    case Admitted(session, started):
-                        return Ticket(attempt, session, started)
-                    case SessionAlive():
-                        try_follow_up = True
-                    case NoLiveSession(held):
-                        self._release_ended(held, attempt, budget)
-                    case PeriodNotOpen():
-                        self._refresh_entitlement(attempt, period, None, budget)
-                    case ManagedNotIncluded(usage):
-                        if not self._refresh_entitlement(attempt, period, usage, budget):
-                            raise _managed_refused(usage)
-                    case LimitReached(usage):
-                        self._refuse_unless_room_appears(attempt, period, usage, budget)
+                next_step = self._start(attempt, session_id, period, budget)
+            if isinstance(next_step, Ticket):
+                return next_step
+            try_follow_up = next_step is _Next.FOLLOW_UP
         raise ServiceUnavailableError(
             "This conversation changes too fast to admit a message. Nothing was counted.",
             retry_after_seconds=1,
         )
+
+    def _follow_up(self, attempt: Attempt, period: Period, budget: TimeBudget) -> Ticket | _Next:
+        """Try the one conditional update that a follow-up costs."""
+        match self._retry(lambda: self._sessions.continue_session(attempt), budget):
+            case Admitted(session, started):
+                return Ticket(attempt, session, started)
+            case ManagedNotGranted(session):
+                self._grant_managed(session, attempt, period, budget)
+                return _Next.FOLLOW_UP
+            case NoLiveSession(held):
+                self._release_ended(held, attempt, budget)
+                return _Next.START
+
+    def _start(
+        self, attempt: Attempt, session_id: str, period: Period, budget: TimeBudget
+    ) -> Ticket | _Next:
+        """Try the one transaction that a start costs."""
+        outcome = self._retry(
+            lambda: self._sessions.start_session(attempt, session_id, period), budget
+        )
+        match outcome:
+            case Admitted(session, started):
+                return Ticket(attempt, session, started)
+            case SessionAlive():
+                return _Next.FOLLOW_UP
+            case NoLiveSession(held):
+                self._release_ended(held, attempt, budget)
+            case PeriodNotOpen():
+                self._refresh_entitlement(attempt, period, None, budget)
+            case ManagedNotIncluded(usage):
+                if not self._refresh_entitlement(attempt, period, usage, budget):
+                    raise _managed_refused(usage)
+            case LimitReached(usage):
+                self._refuse_unless_room_appears(attempt, period, usage, budget)
+        return _Next.START
 
     def _grant_managed(
         self, session: Session, attempt: Attempt, period: Period, budget: TimeBudget
@@ -189,9 +212,7 @@ class Admission:
         """Refuse the start, unless the limit was raised meanwhile or a dead session gives way."""
         if self._refresh_entitlement(attempt, period, usage, budget):
             return
-        held = self._retry(
-            lambda: self._sessions.held_sessions(usage.customer_id, period), budget
-        )
+        held = self._retry(lambda: self._sessions.held_sessions(usage.customer_id, period), budget)
         released = [
             session
             for session in held
@@ -213,9 +234,7 @@ class Admission:
     ) -> bool:
         """Bring the counter up to the subscription; ``False`` if it already was (P1)."""
         customer_id = attempt.conversation.customer_id
-        subscription = self._retry(
-            lambda: self._subscriptions.subscription(customer_id), budget
-        )
+        subscription = self._retry(lambda: self._subscriptions.subscription(customer_id), budget)
         if subscription is None:
             raise _no_subscription(customer_id)
         if usage is not None and usage.subscription_version >= subscription.version:
@@ -224,9 +243,7 @@ class Admission:
         self._retry(lambda: self._usage.open_period(found, period), budget)
         return True
 
-    def _release_ended(
-        self, held: Session | None, attempt: Attempt, budget: TimeBudget
-    ) -> None:
+    def _release_ended(self, held: Session | None, attempt: Attempt, budget: TimeBudget) -> None:
         """Take back a session that ended with nothing processed, before the next one starts."""
         if held is not None:
             self._release(held, attempt, budget)

@@ -9,7 +9,8 @@ which nothing was processed is not billed (S5).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
@@ -25,6 +26,7 @@ from flowstack_core.domain.errors import (
 from flowstack_core.domain.fair_use import FairUseMeter
 from flowstack_core.domain.idempotency import RETENTION, Claim, idempotency_key
 from flowstack_core.domain.messages import (
+    DEFAULT_MAX_TOKENS,
     ContentBlock,
     Message,
     ModelAnswer,
@@ -36,14 +38,14 @@ from flowstack_core.domain.messages import (
 )
 from flowstack_core.domain.periods import Period, instant
 from flowstack_core.domain.plans import Tier, plan_for
-from flowstack_core.domain.providers import ProviderCredentials
+from flowstack_core.domain.providers import Provider, ProviderCredentials
 from flowstack_core.domain.sessions import Conversation, Session
 from flowstack_core.services.admission import Admission, Ticket
 from flowstack_core.services.ports import (
     Clock,
     CustomerClocks,
     Ids,
-    ModelClient,
+    ModelClients,
     SessionStore,
     Settlement,
     SubscriptionReader,
@@ -91,7 +93,7 @@ class MessageCommand:
     operation: Literal["invoke", "chat"]
     agent: str
     conversation_id: str
-    provider: str
+    provider: Provider
     model: str
     messages: tuple[Message, ...]
     system: str | None
@@ -113,6 +115,24 @@ class Answer:
     usage_tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """One message on its way through, with everything that was decided about it so far."""
+
+    caller: Caller
+    command: MessageCommand
+    model: ResolvedModel
+    attempt_id: str
+    clock: Clock
+    budget: TimeBudget
+    claim: Claim | None = None
+
+    @property
+    def managed(self) -> bool:
+        """Whether the operator's account pays for the model."""
+        return self.command.credentials is None
+
+
 class ConversationService:
     """Answers messages."""
 
@@ -127,7 +147,7 @@ class ConversationService:
         retrier: Retrier,
         catalogue: Catalogue,
         region: str,
-        model_client: Callable[[str, ProviderCredentials | None], ModelClient],
+        model_clients: ModelClients,
         fair_use: FairUseMeter,
     ) -> None:
         self._admission = admission
@@ -138,7 +158,7 @@ class ConversationService:
         self._retrier = retrier
         self._catalogue = catalogue
         self._region = region
-        self._model_client = model_client
+        self._model_clients = model_clients
         self._fair_use = fair_use
 
     def answer(self, caller: Caller, command: MessageCommand, budget: TimeBudget) -> Answer:
@@ -151,68 +171,73 @@ class ConversationService:
         """
         clock = self._clocks.for_customer(caller.customer_id)
         now = clock.now()
-        managed = command.credentials is None
-        model = self._catalogue.resolve(command.model, self._region, now.date())
-        _check_request(command, model)
-        self._check_fair_use(caller, now, managed=managed)
-
-        attempt_id = self._ids.attempt_id()
-        claim = self._claim(caller, command, attempt_id, now, budget)
-        if claim is not None and claim.answer is not None:
-            return Answer(claim.answer, replayed=True)
+        exchange = _Exchange(
+            caller=caller,
+            command=command,
+            model=self._resolve_model(command, now),
+            attempt_id=self._ids.attempt_id(),
+            clock=clock,
+            budget=budget,
+        )
+        _check_request(command, exchange.model)
+        self._check_fair_use(exchange, now)
+        exchange = replace(exchange, claim=self._claim(exchange, now))
+        if exchange.claim is not None and exchange.claim.answer is not None:
+            return Answer(exchange.claim.answer, replayed=True)
         try:
-            return self._process(caller, command, model, managed, attempt_id, claim, clock, budget)
+            return self._process(exchange)
         except BaseException:
-            self._drop(claim, budget)
+            self._drop(exchange)
             raise
 
-    def _process(
-        self,
-        caller: Caller,
-        command: MessageCommand,
-        model: ResolvedModel,
-        managed: bool,
-        attempt_id: str,
-        claim: Claim | None,
-        clock: Clock,
-        budget: TimeBudget,
-    ) -> Answer:
+    def _resolve_model(self, command: MessageCommand, now: datetime) -> ResolvedModel:
+        self._model_clients.check(command.provider)
+        region = self._region
+        if command.credentials is not None:
+            region = command.credentials.values.get("region", region)
+        return self._catalogue.resolve(command.model, region, now.date())
+
+    def _process(self, exchange: _Exchange) -> Answer:
+        command, clock, budget = exchange.command, exchange.clock, exchange.budget
         ticket = self._admission.admit(
-            Conversation(caller.customer_id, command.agent, command.conversation_id),
-            managed=managed,
+            Conversation(exchange.caller.customer_id, command.agent, command.conversation_id),
+            managed=exchange.managed,
             follow_up_expected=command.operation == "chat" or len(command.messages) > 1,
-            attempt_id=attempt_id,
+            attempt_id=exchange.attempt_id,
             clock=clock,
             budget=budget,
         )
         try:
-            history, dropped = self._history(command, ticket, model, budget)
-            answer = self._ask_model(command, model, history, budget)
-            document = _document(command, model, answer, ticket, clock.now(), dropped)
-            self._settle(command, ticket, answer, claim, document, managed, clock, budget)
+            history, dropped = self._history(exchange, ticket)
+            answer = self._ask_model(exchange, history)
+            document = _document(exchange, answer, ticket, clock.now(), dropped)
+            self._settle(exchange, ticket, answer, document)
         except BaseException:
             # Also on a bug or a kill signal: what was not processed must not stay counted.
             self._admission.withdraw(ticket, clock, budget)
             raise
-        if managed:
+        if exchange.managed:
             self._fair_use.record_managed_tokens(
-                caller.customer_id, answer.usage.total_tokens, clock.now()
+                exchange.caller.customer_id, answer.usage.total_tokens, clock.now()
             )
         return Answer(
             document, session_started=ticket.started, usage_tokens=answer.usage.total_tokens
         )
 
-    def _check_fair_use(self, caller: Caller, now: datetime, *, managed: bool) -> None:
+    def _check_fair_use(self, exchange: _Exchange, now: datetime) -> None:
         """Refuse what goes beyond fair use (F1); a refusal first makes sure of the tier (P1)."""
+        caller, managed = exchange.caller, exchange.managed
         refusal = self._fair_use.admit(
             caller.customer_id, plan_for(caller.tier).fair_use, now, managed=managed
         )
         if refusal is None:
             return
         subscription = self._subscriptions.subscription(caller.customer_id)
-        tier = caller.tier if subscription is None else subscription.terms_in(
-            Period.containing(now)
-        ).tier
+        tier = (
+            caller.tier
+            if subscription is None
+            else subscription.terms_in(Period.containing(now)).tier
+        )
         if tier is not caller.tier:
             refusal = self._fair_use.admit(
                 caller.customer_id, plan_for(tier).fair_use, now, managed=managed
@@ -232,25 +257,20 @@ class ConversationService:
             retry_after_seconds=refusal.retry_after_seconds,
         )
 
-    def _claim(
-        self,
-        caller: Caller,
-        command: MessageCommand,
-        attempt_id: str,
-        now: datetime,
-        budget: TimeBudget,
-    ) -> Claim | None:
+    def _claim(self, exchange: _Exchange, now: datetime) -> Claim | None:
         """Take the request's idempotency key, or find its answer (S3)."""
+        command, attempt_id, budget = exchange.command, exchange.attempt_id, exchange.budget
         if command.idempotency_key is None:
             return None
         try:
             key = idempotency_key(
-                caller.customer_id, command.idempotency_key, command.operation, command.fingerprint
+                exchange.caller.customer_id,
+                command.idempotency_key,
+                command.operation,
+                command.fingerprint,
             )
         except ValueError as error:
-            raise InvalidRequestError(
-                f"{error}.", details={"field": "Idempotency-Key"}
-            ) from error
+            raise InvalidRequestError(f"{error}.", details={"field": "Idempotency-Key"}) from error
         wanted = Claim(
             key=key,
             owner=attempt_id,
@@ -273,47 +293,42 @@ class ConversationService:
             )
         return found
 
-    def _drop(self, claim: Claim | None, budget: TimeBudget) -> None:
+    def _drop(self, exchange: _Exchange) -> None:
         """Let a retry run at once after a failure; if that fails, its lease runs out by itself."""
+        claim = exchange.claim
         if claim is None:
             return
-        try:
+        with suppress(ServiceUnavailableError):
             self._retrier.run(
                 lambda: self._sessions.drop_claim(claim),
-                budget,
+                exchange.budget,
                 reserve_seconds=_DELIVERY_RESERVE_SECONDS,
             )
-        except ServiceUnavailableError:
-            return
 
-    def _history(
-        self, command: MessageCommand, ticket: Ticket, model: ResolvedModel, budget: TimeBudget
-    ) -> tuple[tuple[Message, ...], int]:
+    def _history(self, exchange: _Exchange, ticket: Ticket) -> tuple[tuple[Message, ...], int]:
         """Return the messages for the model, and how many old turns had to be left out."""
+        command = exchange.command
+        limit = context_budget(exchange.model, command.system, command.tools, command.max_tokens)
         turns: list[tuple[Message, ...]] = []
         if command.operation == "chat" and not ticket.started:
-            kept = self._retry(lambda: self._sessions.transcript(ticket.session), budget)
+            kept = self._retry(
+                lambda: self._sessions.transcript(ticket.session, limit), exchange.budget
+            )
             turns = [turn.messages for turn in kept]
-        limit = context_budget(model, command.system, command.tools, command.max_tokens)
         kept_turns, dropped = fit_to_context([*turns, command.messages], limit)
         history = tuple(message for turn in kept_turns for message in turn)
         check_conversation(history)
         return history, dropped
 
-    def _ask_model(
-        self,
-        command: MessageCommand,
-        model: ResolvedModel,
-        history: tuple[Message, ...],
-        budget: TimeBudget,
-    ) -> ModelAnswer:
-        seconds = budget.remaining_seconds() - _SETTLE_RESERVE_SECONDS
+    def _ask_model(self, exchange: _Exchange, history: tuple[Message, ...]) -> ModelAnswer:
+        command, model = exchange.command, exchange.model
+        seconds = exchange.budget.remaining_seconds() - _SETTLE_RESERVE_SECONDS
         if seconds < _SHORTEST_MODEL_SECONDS:
             raise ModelTimeoutError(
                 "There was no time left to ask the model. Nothing was counted.",
                 retry_after_seconds=1,
             )
-        client = self._model_client(command.provider, command.credentials)
+        client = self._model_clients.client(command.provider, command.credentials)
         return client.converse(
             ModelRequest(
                 model=model,
@@ -321,44 +336,37 @@ class ConversationService:
                 system=command.system,
                 tools=command.tools,
                 temperature=command.temperature,
-                max_tokens=min(command.max_tokens or model.default_max_tokens, model.max_output_tokens),
+                max_tokens=min(command.max_tokens or DEFAULT_MAX_TOKENS, model.max_output_tokens),
                 timeout_seconds=seconds,
             )
         )
 
     def _settle(
-        self,
-        command: MessageCommand,
-        ticket: Ticket,
-        answer: ModelAnswer,
-        claim: Claim | None,
-        document: dict[str, Any],
-        managed: bool,
-        clock: Clock,
-        budget: TimeBudget,
+        self, exchange: _Exchange, ticket: Ticket, answer: ModelAnswer, document: dict[str, Any]
     ) -> None:
+        command = exchange.command
         turn = None
         if command.operation == "chat":
             said: tuple[ContentBlock, ...] = answer.content_blocks
             turn = Turn(
                 session_id=ticket.session.session_id,
                 at=ticket.attempt.at,
-                attempt_id=ticket.attempt.attempt_id,
+                attempt_id=exchange.attempt_id,
                 messages=(*command.messages, Message(role="assistant", content=said)),
             )
         settlement = Settlement(
             session=ticket.session,
-            attempt_id=ticket.attempt.attempt_id,
-            at=clock.now(),
-            managed=managed,
+            attempt_id=exchange.attempt_id,
+            at=exchange.clock.now(),
+            managed=exchange.managed,
             tokens=answer.usage,
             turn=turn,
-            claim=claim,
-            answer=document if claim is not None else None,
+            claim=exchange.claim,
+            answer=document if exchange.claim is not None else None,
         )
         settled = self._retrier.run(
             lambda: self._sessions.settle(settlement),
-            budget,
+            exchange.budget,
             reserve_seconds=_DELIVERY_RESERVE_SECONDS,
         )
         if not settled:
@@ -375,21 +383,12 @@ class ConversationService:
 
 def _check_request(command: MessageCommand, model: ResolvedModel) -> None:
     """Refuse what the model could never answer, before anything is written."""
-    if command.max_tokens is not None and command.max_tokens > model.max_output_tokens:
-        raise InvalidRequestError(
-            f"max_tokens is above what {model.model} can write ({model.max_output_tokens}).",
-            details={"field": "max_tokens", "maximum": model.max_output_tokens},
-        )
-    if command.tools and not model.supports_tools:
-        raise InvalidRequestError(
-            f"{model.model} cannot use tools.",
-            details={"field": "tools", "hint": "Choose a model that supports tools."},
-        )
-    if command.system and not model.supports_system:
-        raise InvalidRequestError(
-            f"{model.model} takes no system prompt.",
-            details={"field": "system", "hint": "Put the instruction into the first message."},
-        )
+    model.check_supports(
+        system=command.system is not None,
+        tools=bool(command.tools),
+        temperature=command.temperature is not None,
+        max_tokens=command.max_tokens,
+    )
     if command.operation == "invoke":
         check_conversation(command.messages)
     fit_to_context(
@@ -398,19 +397,19 @@ def _check_request(command: MessageCommand, model: ResolvedModel) -> None:
 
 
 def _document(
-    command: MessageCommand,
-    model: ResolvedModel,
+    exchange: _Exchange,
     answer: ModelAnswer,
     ticket: Ticket,
     delivered_at: datetime,
     dropped_turns: int,
 ) -> dict[str, Any]:
     """Render the answer as the caller gets it, and as its retries will get it again."""
+    command, model = exchange.command, exchange.model
     document: dict[str, Any] = {
         "content": answer.content,
         "stop_reason": answer.stop_reason,
         "model": model.model,
-        "provider": command.provider,
+        "provider": command.provider.value,
         "usage": {
             "input_tokens": answer.usage.input_tokens,
             "output_tokens": answer.usage.output_tokens,

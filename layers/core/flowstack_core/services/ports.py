@@ -19,6 +19,7 @@ from flowstack_core.domain.api_keys import KeyRecord
 from flowstack_core.domain.idempotency import Claim, IdempotencyKey
 from flowstack_core.domain.messages import Message, ModelAnswer, ModelRequest, TokenUsage
 from flowstack_core.domain.periods import Period
+from flowstack_core.domain.providers import Provider, ProviderCredentials
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.sessions import Conversation, Session, SessionRecord
 from flowstack_core.domain.subscriptions import Subscription, Terms
@@ -206,6 +207,14 @@ class SessionStore(Protocol):
         """Take back a held session: it counts no more. ``False`` if it is not to be released."""
         ...
 
+    def release_expired(self, session: Session, at: datetime) -> bool:
+        """Take back a session by the last image of its item, which expiry has deleted.
+
+        An item that was deleted while held can never be processed, so its image is the truth.
+        ``False`` if it was processed, or was never counted.
+        """
+        ...
+
     def claim(self, claim: Claim, now: datetime) -> Claim:
         """Take the idempotency key; return the claim that holds it now, ours or another's."""
         ...
@@ -214,8 +223,11 @@ class SessionStore(Protocol):
         """Give up our unanswered claim, so that a retry can run at once."""
         ...
 
-    def transcript(self, session: Session) -> Sequence[Turn]:
-        """Return the session's turns, oldest first."""
+    def transcript(self, session: Session, limit_tokens: int) -> Sequence[Turn]:
+        """Return the session's turns, oldest first.
+
+        Turns that are older than the newest ``limit_tokens`` may be left out.
+        """
         ...
 
     def held_sessions(self, customer_id: str, period: Period) -> Sequence[Session]:
@@ -345,18 +357,14 @@ class AccountStore(SubscriptionReader, KeyReader, Protocol):
         ...
 
 
-class TestClockStore(Protocol):
+class ClockOffsetStore(Protocol):
     """The offsets of customers' test clocks; exists on non-production stages only."""
-
-    __test__ = False
 
     def offset_seconds(self, customer_id: str) -> float:
         """Return how far ahead of the system's clock the customer's is."""
         ...
 
-    def set_offset(
-        self, customer_id: str, before: float, after: float, audit: AuditRecord
-    ) -> bool:
+    def set_offset(self, customer_id: str, before: float, after: float, audit: AuditRecord) -> bool:
         """Move the clock, if it still stands at ``before``."""
         ...
 
@@ -378,6 +386,24 @@ class ModelClient(Protocol):
         ...
 
 
+class ModelClients(Protocol):
+    """The providers that can be asked."""
+
+    def check(self, provider: Provider) -> None:
+        """Make sure that the provider is served.
+
+        Raises
+        ------
+        InvalidProviderError
+            If it is not.
+        """
+        ...
+
+    def client(self, provider: Provider, credentials: ProviderCredentials | None) -> ModelClient:
+        """Return a client; without ``credentials`` for the managed provider."""
+        ...
+
+
 __all__ = [
     "AccountStore",
     "Admitted",
@@ -385,6 +411,7 @@ __all__ = [
     "AuditRecord",
     "Claim",
     "Clock",
+    "ClockOffsetStore",
     "ContinueOutcome",
     "Customer",
     "CustomerClocks",
@@ -395,6 +422,7 @@ __all__ = [
     "ManagedNotGranted",
     "ManagedNotIncluded",
     "ModelClient",
+    "ModelClients",
     "NoLiveSession",
     "Page",
     "PeriodNotOpen",
@@ -405,7 +433,6 @@ __all__ = [
     "StoreContentionError",
     "SubscriptionReader",
     "Terms",
-    "TestClockStore",
     "TimeBudget",
     "Turn",
     "UsageStore",

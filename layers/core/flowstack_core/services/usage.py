@@ -140,9 +140,7 @@ class UsageService:
     def _subscription(self, customer_id: str) -> Subscription:
         subscription = self._subscriptions.subscription(customer_id)
         if subscription is None:
-            raise NotFoundError(
-                "There is no such customer.", details={"customer_id": customer_id}
-            )
+            raise NotFoundError("There is no such customer.", details={"customer_id": customer_id})
         return subscription
 
 

@@ -1,0 +1,429 @@
+"""The models on offer, read from one file the operator edits: ``models.json``.
+
+A name a caller writes (a short name, a full Bedrock id, the id of an inference profile) resolves
+to the id to call **from one region on one day**: a model that AWS has retired gives way to its
+successor, and a model reached through a cross-region inference profile gets the profile of the
+region's geography. See "Model lifecycle" and "Regional availability" in the Amazon Bedrock User
+Guide.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from flowstack_core.domain.errors import InvalidRequestError, ModelNotAvailableError
+
+_FILE = Path(__file__).with_name("models.json")
+
+PROVIDER = "bedrock"
+"""The provider that serves every model of the catalogue."""
+
+LifecycleState = Literal["active", "legacy", "retired"]
+
+_GEOGRAPHIES = ("us-gov", "us", "eu", "jp", "au", "in", "apac", "ca", "global")
+_PROFILE_ID = re.compile(rf"({'|'.join(_GEOGRAPHIES)})\.(?=[a-z0-9-]+\.)")
+_WITHIN: Mapping[str, tuple[str, ...]] = MappingProxyType({"apac": ("jp", "au", "in", "apac")})
+_PUBLISHER = re.compile(r"^(anthropic|amazon|meta|mistral|cohere|ai21)\.")
+_VERSION = re.compile(r"-v\d+(:\d+)?$")
+_SEPARATORS = re.compile(r"[.:_\s-]+")
+_MAX_NAME_LENGTH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One entry of ``models.json``.
+
+    Attributes
+    ----------
+    id
+        FlowStack's short name, the one answers carry.
+    bedrock_model_id
+        The foundation model's id at Amazon Bedrock.
+    profiles
+        Geographies that have a cross-region inference profile, such as ``us`` or ``global``.
+    in_region
+        Regions where the bare id answers on demand; ``*`` where no profile exists.
+    context_window, max_output_tokens
+        Upper bounds, in tokens.
+    supports_temperature
+        Whether the model takes a sampling temperature; Claude Opus 4.7 and later refuse one.
+    state
+        Its life-cycle state on the day the file was last checked.
+    legacy_since, retired_on
+        First day of the Legacy state, and the day from which AWS refuses calls.
+    successor
+        The model that answers in its place once it is retired.
+    note
+        What could not be established, or what an operator should know.
+    """
+
+    id: str
+    bedrock_model_id: str
+    profiles: tuple[str, ...]
+    in_region: tuple[str, ...]
+    aliases: tuple[str, ...]
+    context_window: int
+    max_output_tokens: int
+    supports_system: bool
+    supports_tools: bool
+    supports_temperature: bool
+    state: LifecycleState
+    legacy_since: date | None
+    retired_on: date | None
+    successor: str | None
+    note: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything a caller may call it: id, Bedrock id with and without its version, aliases."""
+        unversioned = _VERSION.sub("", _PUBLISHER.sub("", self.bedrock_model_id))
+        return (self.id, self.bedrock_model_id, unversioned, *self.aliases)
+
+    @property
+    def needs_inference_profile(self) -> bool:
+        """Whether no region answers to the bare id."""
+        return not self.in_region
+
+    def state_on(self, today: date) -> LifecycleState:
+        """Return the life-cycle state on a day (UTC)."""
+        if self.retired_on is None and self.state == "retired":
+            return "retired"
+        if self.retired_on is not None and today >= self.retired_on:
+            return "retired"
+        if self.legacy_since is not None and today >= self.legacy_since:
+            return "legacy"
+        return "active" if self.state == "retired" else self.state
+
+    def invocation_id(self, region: str, geography: str | None = None) -> str | None:
+        """Return the id to call from a region, or ``None`` where the model is not offered.
+
+        Parameters
+        ----------
+        region
+            The AWS region that the call is made from, such as ``eu-west-1``.
+        geography
+            Where the caller insists that the request is processed, as the prefix of an inference
+            profile: ``eu`` never leaves the EU, ``apac`` may be narrowed to Japan.
+
+        Notes
+        -----
+        The smallest geography wins: the region itself, then its geography's profile, then the
+        global one. From ``us-east-1`` an ``eu`` profile cannot be called at all.
+        """
+        if geography != "global" and (region in self.in_region or "*" in self.in_region):
+            near = _geographies_of(region)
+            if geography is None or any(g in near for g in _WITHIN.get(geography, (geography,))):
+                return self.bedrock_model_id
+        for near_geography in _geographies_of(region):
+            allowed = geography is None or near_geography in _WITHIN.get(geography, (geography,))
+            if allowed and near_geography in self.profiles:
+                return f"{near_geography}.{self.bedrock_model_id}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """What a name means from one region on one day.
+
+    Attributes
+    ----------
+    requested
+        The name as the caller wrote it.
+    model
+        The short name of the model that will answer.
+    bedrock_model_id
+        What to pass to Converse as ``modelId``: a model id or an inference profile id.
+    successor_of
+        The retired model in whose place it answers, or ``None``.
+    state
+        Its life-cycle state on that day: ``active`` or ``legacy``.
+    retired_on
+        The day from which AWS will refuse it, where AWS has announced one.
+    context_window, max_output_tokens
+        Upper bounds, in tokens.
+    """
+
+    requested: str
+    model: str
+    provider: str
+    bedrock_model_id: str
+    successor_of: str | None
+    state: LifecycleState
+    retired_on: date | None
+    context_window: int
+    max_output_tokens: int
+    supports_system: bool
+    supports_tools: bool
+    supports_temperature: bool
+
+    def check_supports(
+        self,
+        *,
+        system: bool,
+        tools: bool,
+        temperature: bool = False,
+        max_tokens: int | None = None,
+    ) -> None:
+        """Refuse, before anything is counted, what the model cannot do.
+
+        Raises
+        ------
+        InvalidRequestError
+            The request has a system prompt, tools or a temperature and the model takes none, or
+            asks for more output than the model gives.
+        """
+        if system and not self.supports_system:
+            raise InvalidRequestError(
+                f"{self.model} takes no system prompt.",
+                details={
+                    "field": "system",
+                    "model": self.model,
+                    "hint": "Put the instruction at the start of the first user message.",
+                },
+            )
+        if tools and not self.supports_tools:
+            raise InvalidRequestError(
+                f"{self.model} cannot use tools.",
+                details={
+                    "field": "tools",
+                    "model": self.model,
+                    "hint": "Choose a model that can, such as claude-haiku-4-5 or nova-pro.",
+                },
+            )
+        if temperature and not self.supports_temperature:
+            raise InvalidRequestError(
+                f"{self.model} takes no temperature.",
+                details={
+                    "field": "temperature",
+                    "model": self.model,
+                    "hint": "Leave temperature out, and say in the prompt how to answer.",
+                },
+            )
+        if max_tokens is not None and max_tokens > self.max_output_tokens:
+            raise InvalidRequestError(
+                f"{self.model} answers with at most {self.max_output_tokens} tokens.",
+                details={
+                    "field": "max_tokens",
+                    "model": self.model,
+                    "maximum": self.max_output_tokens,
+                },
+            )
+
+
+class Catalogue:
+    """The models by every name they have.
+
+    Parameters
+    ----------
+    models
+        The entries; ids and names are unique regardless of case and separators.
+    elsewhere
+        Names of models that another provider serves, to say so in the refusal.
+
+    Raises
+    ------
+    ValueError
+        Two entries share a name.
+    """
+
+    def __init__(
+        self, models: tuple[Model, ...], elsewhere: Mapping[str, str] | None = None
+    ) -> None:
+        self._models = {model.id: model for model in models}
+        self._elsewhere = {_key(name): provider for name, provider in (elsewhere or {}).items()}
+        self._by_key: dict[str, Model] = {}
+        for model in models:
+            for name in model.names:
+                other = self._by_key.setdefault(_key(name), model)
+                if other is not model:
+                    raise ValueError(f"{name!r} names both {other.id} and {model.id}")
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._models.values())
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def model(self, model_id: str) -> Model | None:
+        """Return the entry with this short name."""
+        return self._models.get(model_id)
+
+    def resolve(self, name: str, region: str, today: date) -> ResolvedModel:
+        """Find the model to call from ``region`` on ``today``.
+
+        Parameters
+        ----------
+        name
+            A short name, an alias, a Bedrock model id or an inference profile id, in any case.
+        region
+            The AWS region that the call is made from.
+        today
+            The present day (UTC); decides which models are retired.
+
+        Raises
+        ------
+        ModelNotAvailableError
+            No such model, none left of a chain of successors, or none offered in the region.
+            Details: ``model``, ``provider`` and the ``nearest`` names that are available.
+        """
+        written = name.strip()
+        profile = _PROFILE_ID.match(written.lower())
+        geography = profile.group(1) if profile else None
+        asked = self._by_key.get(_key(written[profile.end() :] if profile else written))
+        if asked is None:
+            raise self._unknown(written, region, today)
+        model = self._in_service(asked, today)
+        if model is None:
+            raise self._refusal(
+                written, region, today, f"{asked.id} is retired and has no successor in service."
+            )
+        invocation_id = model.invocation_id(region, geography)
+        if invocation_id is None:
+            where = region if geography is None else f"{region} within the {geography!r} profile"
+            raise self._refusal(
+                written, region, today, f"{model.id} cannot be called from {where}."
+            )
+        return ResolvedModel(
+            requested=name,
+            model=model.id,
+            provider=PROVIDER,
+            bedrock_model_id=invocation_id,
+            successor_of=None if model is asked else asked.id,
+            state=model.state_on(today),
+            retired_on=model.retired_on,
+            context_window=model.context_window,
+            max_output_tokens=model.max_output_tokens,
+            supports_system=model.supports_system,
+            supports_tools=model.supports_tools,
+            supports_temperature=model.supports_temperature,
+        )
+
+    def available(self, region: str, today: date) -> tuple[Model, ...]:
+        """Return the models that answer from a region on a day, in the file's order."""
+        return tuple(
+            model
+            for model in self
+            if model.state_on(today) != "retired" and model.invocation_id(region) is not None
+        )
+
+    def nearest(self, name: str, region: str, today: date, count: int = 3) -> list[str]:
+        """Return the short names, available from the region, that are most like ``name``."""
+        available = {model.id: model for model in self.available(region, today)}
+        wanted = _key(name)[:_MAX_NAME_LENGTH]
+        spellings = {_key(name): model.id for model in available.values() for name in model.names}
+        found: list[str] = []
+        for spelling in difflib.get_close_matches(wanted, spellings, n=len(spellings), cutoff=0.3):
+            if spellings[spelling] not in found:
+                found.append(spellings[spelling])
+        return [*found, *(model for model in available if model not in found)][:count]
+
+    def _in_service(self, model: Model, today: date) -> Model | None:
+        seen: set[str] = set()
+        current: Model | None = model
+        while current is not None and current.state_on(today) == "retired":
+            if current.id in seen or current.successor is None:
+                return None
+            seen.add(current.id)
+            current = self._models.get(current.successor)
+        return current
+
+    def _unknown(self, name: str, region: str, today: date) -> ModelNotAvailableError:
+        shown = _shown(name)
+        other = self._elsewhere.get(_key(name))
+        if other is not None:
+            return self._refusal(
+                name,
+                region,
+                today,
+                f"{shown} is not an Amazon Bedrock model.",
+                hint=f"It is served by the provider {other!r}.",
+            )
+        return self._refusal(name, region, today, f"There is no model {shown!r} at {PROVIDER}.")
+
+    def _refusal(
+        self, name: str, region: str, today: date, message: str, hint: str | None = None
+    ) -> ModelNotAvailableError:
+        nearest = self.nearest(name, region, today)
+        details: dict[str, Any] = {
+            "model": _shown(name),
+            "provider": PROVIDER,
+            "region": region,
+            "nearest": nearest,
+        }
+        if hint is not None:
+            details["hint"] = hint
+        elif nearest:
+            details["hint"] = f"Available here: {', '.join(nearest)}."
+        return ModelNotAvailableError(message, details=details)
+
+
+@cache
+def default_catalogue() -> Catalogue:
+    """Return the catalogue of ``models.json``, read on first use."""
+    document = json.loads(_FILE.read_text(encoding="utf-8"))
+    return parse_catalogue(document)
+
+
+def parse_catalogue(document: Mapping[str, Any]) -> Catalogue:
+    """Build a catalogue from a document in the form of ``models.json``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An entry has a wrong field or date, a name is used twice, or a successor does not exist.
+    """
+    models = tuple(_parse_model(entry) for entry in document["models"])
+    ids = {model.id for model in models}
+    for model in models:
+        if model.successor is not None and model.successor not in ids:
+            raise ValueError(f"{model.id}: there is no successor {model.successor!r}")
+    return Catalogue(models, document.get("elsewhere"))
+
+
+def _parse_model(entry: Mapping[str, Any]) -> Model:
+    fields = dict(entry)
+    for name in ("profiles", "in_region", "aliases"):
+        fields[name] = tuple(fields[name])
+    for name in ("legacy_since", "retired_on"):
+        fields[name] = date.fromisoformat(fields[name]) if fields[name] else None
+    return Model(**fields)
+
+
+def _key(name: str) -> str:
+    return _SEPARATORS.sub("-", name.strip().lower())
+
+
+def _shown(name: str) -> str:
+    """Return the name fit for a message: printable and not too long."""
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    return printable if len(printable) <= 80 else f"{printable[:77]}..."
+
+
+def _geographies_of(region: str) -> tuple[str, ...]:
+    """Return the geographies whose profiles can be called from a region, the smallest first."""
+    if region.startswith("us-gov-"):
+        return ("us-gov",)
+    if region.startswith(("us-", "ca-")):
+        own: tuple[str, ...] = ("us",) if region.startswith("us-") else ("ca", "us")
+    elif region.startswith("eu-"):
+        own = ("eu",)
+    elif region in {"ap-northeast-1", "ap-northeast-3"}:
+        own = ("jp", "apac")
+    elif region in {"ap-southeast-2", "ap-southeast-4", "ap-southeast-6"}:
+        own = ("au", "apac")
+    elif region.startswith("ap-south-"):
+        own = ("in", "apac")
+    elif region.startswith("ap-"):
+        own = ("apac",)
+    else:
+        own = ()
+    return (*own, "global")

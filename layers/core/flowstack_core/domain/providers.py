@@ -1,0 +1,134 @@
+"""Providers of models, and which of them need the customer's own credentials (P4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from flowstack_core.domain.errors import (
+    CredentialsRequiredError,
+    InvalidProviderError,
+    InvalidRequestError,
+)
+
+_MAX_CREDENTIAL_LENGTH = 4_096
+
+
+class Provider(StrEnum):
+    """Who serves models. Only Bedrock is also *managed*: on the operator's account."""
+
+    BEDROCK = "bedrock"
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    COHERE = "cohere"
+    MISTRAL = "mistral"
+    OLLAMA = "ollama"
+    SAGEMAKER = "sagemaker"
+    WRITER = "writer"
+    LITELLM = "litellm"
+
+    @property
+    def managed(self) -> bool:
+        """Whether it can be used without credentials of one's own."""
+        return self is Provider.BEDROCK
+
+
+REQUIRED_CREDENTIALS: Mapping[Provider, tuple[str, ...]] = MappingProxyType(
+    {
+        Provider.BEDROCK: ("aws_access_key", "aws_secret_key"),
+        Provider.OPENAI: ("api_key",),
+        Provider.ANTHROPIC: ("api_key",),
+        Provider.COHERE: ("api_key",),
+        Provider.MISTRAL: ("api_key",),
+        Provider.OLLAMA: ("host",),
+        Provider.SAGEMAKER: ("endpoint_name", "region"),
+        Provider.WRITER: ("api_key",),
+        Provider.LITELLM: ("api_key", "host"),
+    }
+)
+"""What each provider cannot be reached without."""
+
+_OPTIONAL_CREDENTIALS: Mapping[Provider, tuple[str, ...]] = MappingProxyType(
+    {Provider.BEDROCK: ("aws_session_token", "region")}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderCredentials:
+    """The customer's own credentials at a provider. Its values are never printed."""
+
+    provider: Provider
+    values: Mapping[str, str] = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"ProviderCredentials({self.provider.value})"
+
+
+def parse_provider(name: str) -> Provider:
+    """Read a provider's name.
+
+    Raises
+    ------
+    InvalidProviderError
+        There is no such provider; details list those there are.
+    """
+    try:
+        return Provider(name.strip().lower())
+    except ValueError:
+        shown = name if name.isprintable() and len(name) <= 80 else "that"
+        raise InvalidProviderError(
+            f"There is no provider {shown!r}.",
+            details={"field": "provider", "providers": [provider.value for provider in Provider]},
+        ) from None
+
+
+def parse_credentials(
+    provider: Provider, values: Mapping[str, str] | None
+) -> ProviderCredentials | None:
+    """Check the form of a request's own credentials; ``None`` means the managed provider.
+
+    Raises
+    ------
+    CredentialsRequiredError
+        The provider is used with the customer's own key only, and there is none (P4), or a field
+        is missing.
+    InvalidRequestError
+        A field is unknown, empty or too long. No message holds a value.
+    """
+    if not values:
+        if provider.managed:
+            return None
+        raise _required(provider, REQUIRED_CREDENTIALS[provider])
+    missing = [name for name in REQUIRED_CREDENTIALS[provider] if not values.get(name)]
+    if missing:
+        raise _required(provider, missing)
+    allowed = {*REQUIRED_CREDENTIALS[provider], *_OPTIONAL_CREDENTIALS.get(provider, ())}
+    unknown = sorted(set(values) - allowed)
+    if unknown:
+        raise InvalidRequestError(
+            f"byok_credentials for {provider.value} has fields it does not take.",
+            details={"field": "byok_credentials", "allowed": sorted(allowed)},
+        )
+    for name, value in values.items():
+        printable = value.isascii() and value.isprintable()
+        if not value or len(value) > _MAX_CREDENTIAL_LENGTH or not printable:
+            raise InvalidRequestError(
+                f"byok_credentials.{name} must be 1 to {_MAX_CREDENTIAL_LENGTH} printable ASCII "
+                "characters.",
+                details={"field": f"byok_credentials.{name}"},
+            )
+    return ProviderCredentials(provider, MappingProxyType(dict(values)))
+
+
+def _required(provider: Provider, fields: tuple[str, ...] | list[str]) -> CredentialsRequiredError:
+    return CredentialsRequiredError(
+        f"{provider.value} needs your own credentials. Missing: {', '.join(fields)}.",
+        details={
+            "provider": provider.value,
+            "field": "byok_credentials",
+            "missing": list(fields),
+            "hint": "Send them as byok_credentials.",
+        },
+    )
