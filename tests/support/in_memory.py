@@ -1,0 +1,453 @@
+"""Stores kept in memory: the ports' semantics, written down as plainly as they can be.
+
+They share one set of tables and one lock, so that every operation is atomic, also where it
+touches the tables of two stores. The contract suite holds them to the same tests as the adapters
+that run on AWS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from threading import RLock
+
+from flowstack_core.domain.api_keys import KeyRecord
+from flowstack_core.domain.idempotency import Claim
+from flowstack_core.domain.periods import Period
+from flowstack_core.domain.quota import PeriodUsage
+from flowstack_core.domain.sessions import Conversation, Session, SessionRecord
+from flowstack_core.domain.subscriptions import Subscription
+from flowstack_core.services.ports import (
+    Admitted,
+    Attempt,
+    AuditRecord,
+    ContinueOutcome,
+    Customer,
+    LimitReached,
+    ManagedNotGranted,
+    ManagedNotIncluded,
+    NoLiveSession,
+    Page,
+    PeriodNotOpen,
+    SessionAlive,
+    Settlement,
+    StartOutcome,
+    Turn,
+)
+
+
+@dataclass(slots=True)
+class Tables:
+    """Everything that is stored, and the lock that makes operations on it atomic."""
+
+    lock: RLock = field(default_factory=RLock)
+    heads: dict[Conversation, Session] = field(default_factory=dict)
+    records: dict[str, SessionRecord] = field(default_factory=dict)
+    processed: set[str] = field(default_factory=set)
+    settlements: list[Settlement] = field(default_factory=list)
+    claims: dict[tuple[str, str], Claim] = field(default_factory=dict)
+    counters: dict[tuple[str, Period], PeriodUsage] = field(default_factory=dict)
+    customers: dict[str, Customer] = field(default_factory=dict)
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    keys: dict[str, KeyRecord] = field(default_factory=dict)
+    audits: dict[tuple[str, str], AuditRecord] = field(default_factory=dict)
+    offsets: dict[str, float] = field(default_factory=dict)
+
+    def raise_counter(self, subscription: Subscription, period: Period) -> bool:
+        """Open the period or bring its entitlement up to ``subscription``."""
+        place = (subscription.customer_id, period)
+        counter = self.counters.get(place)
+        if counter is not None and counter.subscription_version >= subscription.version:
+            return False
+        terms = subscription.terms_in(period)
+        credited = 0 if counter is None else counter.credited_sessions
+        self.counters[place] = PeriodUsage(
+            customer_id=subscription.customer_id,
+            period=period,
+            sessions_used=0 if counter is None else counter.sessions_used,
+            session_limit=terms.session_limit + credited,
+            credited_sessions=credited,
+            managed_models=terms.managed_models,
+            tier=terms.tier,
+            price_cents=max(terms.price_cents, 0 if counter is None else counter.price_cents),
+            subscription_version=subscription.version,
+        )
+        return True
+
+    def count(self, session: Session, change: int) -> None:
+        """Add to the counter of the period in which the session started."""
+        place = (session.conversation.customer_id, session.period)
+        counter = self.counters[place]
+        self.counters[place] = replace(counter, sessions_used=counter.sessions_used + change)
+
+    def expire_head(self, conversation: Conversation) -> None:
+        """Delete the conversation's session, as the expiry of items does some day."""
+        with self.lock:
+            self.heads.pop(conversation, None)
+
+
+class InMemorySessionStore:
+    """Sessions, transcripts and idempotency keys."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def continue_session(self, attempt: Attempt) -> ContinueOutcome:
+        """Admit the attempt to the conversation's live session."""
+        with self._tables.lock:
+            head = self._tables.heads.get(attempt.conversation)
+            if head is None:
+                return NoLiveSession()
+            if not head.alive(attempt.at):
+                return NoLiveSession(head if head.held else None)
+            if attempt.managed and not head.allows_managed(attempt.at):
+                return ManagedNotGranted(head)
+            joined = replace(
+                head,
+                last_activity_at=max(head.last_activity_at, attempt.at),
+                in_flight={**head.in_flight, attempt.attempt_id: attempt.busy_until},
+            )
+            self._tables.heads[attempt.conversation] = joined
+            return Admitted(joined, started=False)
+
+    def start_session(self, attempt: Attempt, session_id: str, period: Period) -> StartOutcome:
+        """Start a session and count it, both or neither."""
+        with self._tables.lock:
+            head = self._tables.heads.get(attempt.conversation)
+            if head is not None and head.session_id == session_id:
+                return Admitted(head, started=True)
+            if head is not None and head.alive(attempt.at):
+                return SessionAlive()
+            if head is not None and head.held:
+                return NoLiveSession(head)
+            if session_id in self._tables.records:  # started before, and released since
+                return NoLiveSession()
+            counter = self._tables.counters.get((attempt.conversation.customer_id, period))
+            if counter is None:
+                return PeriodNotOpen()
+            if attempt.managed and not counter.managed_models:
+                return ManagedNotIncluded(counter)
+            if counter.sessions_used >= counter.session_limit:
+                return LimitReached(counter)
+            session = Session(
+                session_id=session_id,
+                conversation=attempt.conversation,
+                period=period,
+                started_at=attempt.at,
+                last_activity_at=attempt.at,
+                managed_until=period.end if attempt.managed else None,
+                in_flight={attempt.attempt_id: attempt.busy_until},
+            )
+            self._tables.heads[attempt.conversation] = session
+            self._tables.records[session_id] = SessionRecord(
+                session_id=session_id,
+                conversation=attempt.conversation,
+                period=period,
+                started_at=attempt.at,
+                managed=attempt.managed,
+            )
+            self._tables.count(session, 1)
+            return Admitted(session, started=True)
+
+    def grant_managed(self, session: Session, until: Period) -> bool:
+        """Let the session use managed models to the end of ``until``, if the counter says so."""
+        with self._tables.lock:
+            head = self._tables.heads.get(session.conversation)
+            counter = self._tables.counters.get((session.conversation.customer_id, until))
+            if head is None or head.session_id != session.session_id:
+                return False
+            if counter is None or not counter.managed_models:
+                return False
+            granted = max(head.managed_until or until.end, until.end)
+            self._tables.heads[session.conversation] = replace(head, managed_until=granted)
+            return True
+
+    def settle(self, settlement: Settlement) -> bool:
+        """Record that a message was processed; the turn and the answer with it."""
+        with self._tables.lock:
+            head = self._tables.heads.get(settlement.session.conversation)
+            if head is None or head.session_id != settlement.session.session_id:
+                return False
+            if settlement.attempt_id not in head.in_flight:
+                return True
+            if not self._answer(settlement):
+                return False
+            self._tables.heads[head.conversation] = replace(
+                head,
+                processed_at=head.processed_at or settlement.at,
+                last_activity_at=max(head.last_activity_at, settlement.at),
+                in_flight=_without(head, settlement.attempt_id),
+            )
+            self._tables.processed.add(head.session_id)
+            self._tables.settlements.append(settlement)
+            return True
+
+    def _answer(self, settlement: Settlement) -> bool:
+        """Turn the claim into the answer; ``False`` if the claim is no longer ours."""
+        if settlement.claim is None:
+            return True
+        place = _place(settlement.claim)
+        holder = self._tables.claims.get(place)
+        if holder is None or holder.owner != settlement.claim.owner:
+            return False
+        self._tables.claims[place] = replace(holder, answer=settlement.answer)
+        return True
+
+    def abandon(self, conversation: Conversation, attempt_id: str) -> Session | None:
+        """Take the attempt out of flight; return the conversation's session as it now is."""
+        with self._tables.lock:
+            head = self._tables.heads.get(conversation)
+            if head is None:
+                return None
+            left = replace(head, in_flight=_without(head, attempt_id))
+            self._tables.heads[conversation] = left
+            return left
+
+    def release(self, session: Session, at: datetime) -> bool:
+        """Take back a held session: it counts no more."""
+        with self._tables.lock:
+            record = self._tables.records.get(session.session_id)
+            if record is None or session.session_id in self._tables.processed:
+                return False
+            if not record.counted:
+                return True
+            head = self._tables.heads.get(session.conversation)
+            current = head is not None and head.session_id == session.session_id
+            if not (head if head is not None and current else session).releasable(at):
+                return False
+            if current:
+                del self._tables.heads[session.conversation]
+            self._tables.records[session.session_id] = replace(record, released_at=at)
+            self._tables.count(session, -1)
+            return True
+
+    def release_expired(self, session: Session, at: datetime) -> bool:
+        """Take back a session whose item was deleted while nothing had been processed."""
+        with self._tables.lock:
+            record = self._tables.records.get(session.session_id)
+            if record is None or not session.held:
+                return False
+            if record.counted:
+                self._tables.records[session.session_id] = replace(record, released_at=at)
+                self._tables.count(session, -1)
+            return True
+
+    def claim(self, claim: Claim, now: datetime) -> Claim:
+        """Take the idempotency key, unless somebody holds it."""
+        with self._tables.lock:
+            holder = self._tables.claims.get(_place(claim))
+            if holder is not None and not holder.may_be_taken_by(claim.key, now):
+                return holder
+            self._tables.claims[_place(claim)] = claim
+            return claim
+
+    def drop_claim(self, claim: Claim) -> None:
+        """Give up our own unanswered claim."""
+        with self._tables.lock:
+            holder = self._tables.claims.get(_place(claim))
+            if holder is not None and holder.owner == claim.owner and holder.answer is None:
+                del self._tables.claims[_place(claim)]
+
+    def transcript(self, session: Session, limit_tokens: int) -> Sequence[Turn]:
+        """Return the session's turns, oldest first."""
+        with self._tables.lock:
+            turns = [s.turn for s in self._tables.settlements if s.turn is not None]
+        mine = [turn for turn in turns if turn.session_id == session.session_id]
+        return sorted(mine, key=lambda turn: (turn.at, turn.attempt_id))
+
+    def held_sessions(self, customer_id: str, period: Period) -> Sequence[Session]:
+        """Return the sessions that occupy the quota with nothing processed."""
+        with self._tables.lock:
+            return [
+                head
+                for head in self._tables.heads.values()
+                if head.held
+                and head.period == period
+                and head.conversation.customer_id == customer_id
+            ]
+
+    def records(self, customer_id: str, period: Period) -> Iterator[SessionRecord]:
+        """Yield the records of all sessions started in the period."""
+        with self._tables.lock:
+            found = [
+                record
+                for record in self._tables.records.values()
+                if record.period == period and record.conversation.customer_id == customer_id
+            ]
+        yield from found
+
+
+class InMemoryUsageStore:
+    """The counters."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def period_usage(self, customer_id: str, period: Period) -> PeriodUsage | None:
+        """Return the counter."""
+        with self._tables.lock:
+            return self._tables.counters.get((customer_id, period))
+
+    def open_period(self, subscription: Subscription, period: Period) -> bool:
+        """Open the period, or bring its entitlement up to the subscription."""
+        with self._tables.lock:
+            current = self._tables.subscriptions.get(subscription.customer_id)
+            if current is None or current.version != subscription.version:
+                return False
+            return self._tables.raise_counter(subscription, period)
+
+
+class InMemoryAccountStore:
+    """Customers, keys, subscriptions and the audit trail."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def _applied(self, audit: AuditRecord) -> bool:
+        return (audit.customer_id, audit.audit_id) in self._tables.audits
+
+    def _record(self, audit: AuditRecord) -> bool:
+        self._tables.audits[audit.customer_id, audit.audit_id] = audit
+        return True
+
+    def create_customer(
+        self, customer: Customer, subscription: Subscription, key: KeyRecord, audit: AuditRecord
+    ) -> bool:
+        """Add a customer with a subscription and a first key."""
+        with self._tables.lock:
+            if self._applied(audit):
+                return True
+            if customer.customer_id in self._tables.customers or key.digest in self._tables.keys:
+                return False
+            self._tables.customers[customer.customer_id] = customer
+            self._tables.subscriptions[customer.customer_id] = subscription
+            self._tables.keys[key.digest] = key
+            return self._record(audit)
+
+    def customer(self, customer_id: str) -> Customer | None:
+        """Return the customer."""
+        with self._tables.lock:
+            return self._tables.customers.get(customer_id)
+
+    def subscription(self, customer_id: str) -> Subscription | None:
+        """Return the subscription."""
+        with self._tables.lock:
+            return self._tables.subscriptions.get(customer_id)
+
+    def customers(self, limit: int, cursor: str | None) -> Page:
+        """Return a page of customers, in the order they were created."""
+        with self._tables.lock:
+            everyone = sorted(
+                self._tables.customers.values(), key=lambda c: (c.created_at, c.customer_id)
+            )
+            after = 0
+            if cursor is not None:
+                after = 1 + [customer.customer_id for customer in everyone].index(cursor)
+            page = everyone[after : after + limit]
+            return Page(
+                customers=tuple((c, self._tables.subscriptions[c.customer_id]) for c in page),
+                next_cursor=page[-1].customer_id if after + limit < len(everyone) else None,
+            )
+
+    def key(self, digest: str) -> KeyRecord | None:
+        """Return the record of the key with this digest."""
+        with self._tables.lock:
+            return self._tables.keys.get(digest)
+
+    def add_key(self, key: KeyRecord, audit: AuditRecord) -> bool:
+        """Add a key to an existing customer."""
+        with self._tables.lock:
+            if self._applied(audit):
+                return True
+            if key.customer_id not in self._tables.customers or key.digest in self._tables.keys:
+                return False
+            self._tables.keys[key.digest] = key
+            return self._record(audit)
+
+    def keys(self, customer_id: str) -> Sequence[KeyRecord]:
+        """Return the customer's keys, revoked ones included."""
+        with self._tables.lock:
+            return [key for key in self._tables.keys.values() if key.customer_id == customer_id]
+
+    def revoke_key(self, key: KeyRecord, audit: AuditRecord) -> bool:
+        """Mark the key revoked."""
+        with self._tables.lock:
+            if self._applied(audit):
+                return True
+            found = self._tables.keys.get(key.digest)
+            if found is None or found.revoked_at is not None:
+                return False
+            self._tables.keys[key.digest] = replace(found, revoked_at=audit.at)
+            return self._record(audit)
+
+    def change_subscription(
+        self, before: Subscription, after: Subscription, period: Period, audit: AuditRecord
+    ) -> bool:
+        """Replace the subscription and bring the period's counter up to it."""
+        with self._tables.lock:
+            if self._applied(audit):
+                return True
+            current = self._tables.subscriptions.get(before.customer_id)
+            if current is None or current.version != before.version:
+                return False
+            self._tables.subscriptions[before.customer_id] = after
+            self._tables.raise_counter(after, period)
+            return self._record(audit)
+
+    def credit(
+        self, subscription: Subscription, period: Period, sessions: int, audit: AuditRecord
+    ) -> bool:
+        """Add sessions to the period's limit, once per audit id."""
+        with self._tables.lock:
+            if self._applied(audit):
+                return True
+            current = self._tables.subscriptions.get(subscription.customer_id)
+            if current is None or current.version != subscription.version:
+                return False
+            self._tables.raise_counter(subscription, period)
+            place = (subscription.customer_id, period)
+            counter = self._tables.counters[place]
+            self._tables.counters[place] = replace(
+                counter,
+                session_limit=counter.session_limit + sessions,
+                credited_sessions=counter.credited_sessions + sessions,
+            )
+            return self._record(audit)
+
+    def audit_trail(self, customer_id: str, limit: int) -> Sequence[AuditRecord]:
+        """Return the newest audit records first."""
+        with self._tables.lock:
+            trail = [a for a in self._tables.audits.values() if a.customer_id == customer_id]
+        return sorted(trail, key=lambda audit: (audit.at, audit.audit_id), reverse=True)[:limit]
+
+
+class InMemoryClockOffsetStore:
+    """The offsets of customers' test clocks."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def offset_seconds(self, customer_id: str) -> float:
+        """Return how far ahead the customer's clock is."""
+        with self._tables.lock:
+            return self._tables.offsets.get(customer_id, 0.0)
+
+    def set_offset(self, customer_id: str, before: float, after: float, audit: AuditRecord) -> bool:
+        """Move the clock, if it still stands at ``before``."""
+        with self._tables.lock:
+            if (audit.customer_id, audit.audit_id) in self._tables.audits:
+                return True
+            if self._tables.offsets.get(customer_id, 0.0) != before:
+                return False
+            self._tables.offsets[customer_id] = after
+            self._tables.audits[audit.customer_id, audit.audit_id] = audit
+            return True
+
+
+def _without(head: Session, attempt_id: str) -> dict[str, datetime]:
+    return {name: until for name, until in head.in_flight.items() if name != attempt_id}
+
+
+def _place(claim: Claim) -> tuple[str, str]:
+    return (claim.key.customer_id, claim.key.digest)
