@@ -169,7 +169,7 @@ class ConversationService:
         FlowStackError
             Each refusal and failure by its own class; none of them counts a session.
         """
-        clock = self._clocks.for_customer(caller.customer_id)
+        clock = self._retry(lambda: self._clocks.for_customer(caller.customer_id), budget)
         now = clock.now()
         exchange = _Exchange(
             caller=caller,

@@ -1,0 +1,1 @@
+"""What the services' ports look like on AWS."""

@@ -1,0 +1,152 @@
+"""How values stand in DynamoDB, and which of its failures are worth another try."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotoConnectionError
+
+from flowstack_core.services.ports import StoreContentionError
+
+Item = Mapping[str, Any]
+"""An item, or a part of one, in DynamoDB's own notation: ``{"name": {"S": "…"}}``."""
+
+_INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+_SERVER_ERROR = 500
+
+_CONTENTION_CODES = frozenset(
+    {
+        "InternalServerError",
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ServiceUnavailable",
+        "ThrottlingException",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+    }
+)
+"""DynamoDB Developer Guide, "Error handling": those marked as to be retried."""
+
+
+def encode_instant(moment: datetime) -> str:
+    """Write an instant in UTC with microseconds; the texts sort as the instants do."""
+    return moment.astimezone(UTC).strftime(_INSTANT)
+
+
+def decode_instant(text: str) -> datetime:
+    """Read what `encode_instant` wrote."""
+    return datetime.strptime(text, _INSTANT).replace(tzinfo=UTC)
+
+
+def string(value: str) -> dict[str, str]:
+    """Write a text."""
+    return {"S": value}
+
+
+def number(value: int) -> dict[str, str]:
+    """Write an integer."""
+    return {"N": str(value)}
+
+
+def flag(value: bool) -> dict[str, bool]:  # noqa: FBT001 - it is the value
+    """Write a truth value."""
+    return {"BOOL": value}
+
+
+def instant_value(moment: datetime) -> dict[str, str]:
+    """Write an instant as an attribute."""
+    return string(encode_instant(moment))
+
+
+def epoch_value(moment: datetime) -> dict[str, str]:
+    """Write an instant as time to live wants it: whole seconds since 1970."""
+    return number(int(moment.timestamp()))
+
+
+def document_value(document: Any) -> dict[str, bytes]:
+    """Write anything JSON can hold, compressed: half the size is half the write units."""
+    return {"B": zlib.compress(json.dumps(document, separators=(",", ":")).encode())}
+
+
+def read_document(value: Mapping[str, Any]) -> Any:
+    """Read what `document_value` wrote."""
+    return json.loads(zlib.decompress(value["B"]))
+
+
+def read_instant(item: Item, name: str) -> datetime:
+    """Read an instant that must be there."""
+    return decode_instant(item[name]["S"])
+
+
+def read_optional_instant(item: Item, name: str) -> datetime | None:
+    """Read an instant, or ``None`` where there is none."""
+    return decode_instant(item[name]["S"]) if name in item else None
+
+
+def read_integer(item: Item, name: str) -> int:
+    """Read an integer that must be there."""
+    return int(item[name]["N"])
+
+
+def escaped(name: str) -> str:
+    """Return a customer's name fit to be a part of a key: different names stay different."""
+    return name.replace("%", "%25").replace("#", "%23")
+
+
+@contextmanager
+def contention() -> Iterator[None]:
+    """Turn the failures that repeating may mend into `StoreContentionError`."""
+    try:
+        yield
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if code in _CONTENTION_CODES or status >= _SERVER_ERROR:
+            raise StoreContentionError(code) from error
+        raise
+    except (BotoConnectionError, HTTPClientError) as error:
+        raise StoreContentionError(type(error).__name__) from error
+
+
+def failed_condition(error: ClientError) -> Item | None:
+    """Return the item on which a write's condition failed; an empty one if there was none.
+
+    ``None`` means that the error is something else.
+    """
+    if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+        return None
+    found: Item = error.response.get("Item", {})  # type: ignore[assignment]
+    return found
+
+
+def cancellation(error: ClientError) -> Sequence[Item | None]:
+    """Return, for each part of a cancelled transaction, the item on which its condition failed.
+
+    ``None`` stands for a part whose condition held.
+
+    Raises
+    ------
+    StoreContentionError
+        If no condition failed: the transaction met a conflict or a throttle.
+    ClientError
+        The error itself, if it is not about a cancelled transaction.
+    """
+    if error.response["Error"]["Code"] != "TransactionCanceledException":
+        raise error
+    reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
+    if not any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
+        if any(reason.get("Code") == "ValidationError" for reason in reasons):
+            raise error
+        raise StoreContentionError("TransactionConflict") from error
+    return [
+        reason.get("Item", {}) if reason.get("Code") == "ConditionalCheckFailed" else None
+        for reason in reasons
+    ]

@@ -1,0 +1,193 @@
+"""The counters in DynamoDB: one item a customer and period, with the entitlement it enforces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from flowstack_core.adapters.dynamodb_codec import (
+    Item,
+    cancellation,
+    contention,
+    flag,
+    number,
+    read_integer,
+    string,
+)
+from flowstack_core.domain.periods import Period
+from flowstack_core.domain.plans import Tier
+from flowstack_core.domain.quota import PeriodUsage
+from flowstack_core.domain.subscriptions import Subscription
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+def counter_key(customer_id: str, period: Period) -> dict[str, Any]:
+    """Return the key of a counter. The period is part of it: a new one starts at zero (Q3)."""
+    return {"pk": string(f"CUSTOMER#{customer_id}"), "sk": string(f"PERIOD#{period.name}")}
+
+
+def subscription_key(customer_id: str) -> dict[str, Any]:
+    """Return the key of a subscription in the table of accounts."""
+    return {"pk": string(f"CUSTOMER#{customer_id}"), "sk": string("SUBSCRIPTION")}
+
+
+def decode_usage(item: Item) -> PeriodUsage:
+    """Read a counter."""
+    return PeriodUsage(
+        customer_id=item["customer_id"]["S"],
+        period=Period.parse(item["period"]["S"]),
+        sessions_used=read_integer(item, "sessions_used"),
+        session_limit=read_integer(item, "session_limit"),
+        credited_sessions=read_integer(item, "credited_sessions"),
+        managed_models=item["managed_models"]["BOOL"],
+        tier=Tier(item["tier"]["S"]),
+        price_cents=read_integer(item, "price_cents"),
+        subscription_version=read_integer(item, "subscription_version"),
+    )
+
+
+def count_start(table: str, customer_id: str, period: Period, *, managed: bool) -> dict[str, Any]:
+    """Count one session, if one may start (Q1) and managed models are included (P4)."""
+    condition = "attribute_exists(pk) AND sessions_used < session_limit"
+    values: dict[str, Any] = {":one": number(1)}
+    if managed:
+        condition += " AND managed_models = :yes"
+        values[":yes"] = flag(True)
+    return {
+        "Update": {
+            "TableName": table,
+            "Key": counter_key(customer_id, period),
+            "UpdateExpression": "ADD sessions_used :one",
+            "ConditionExpression": condition,
+            "ExpressionAttributeValues": values,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+    }
+
+
+def count_release(table: str, customer_id: str, period: Period) -> dict[str, Any]:
+    """Take one session back (S5). The condition is a last guard: a count is never negative."""
+    return {
+        "Update": {
+            "TableName": table,
+            "Key": counter_key(customer_id, period),
+            "UpdateExpression": "ADD sessions_used :minus_one",
+            "ConditionExpression": "sessions_used > :zero",
+            "ExpressionAttributeValues": {":minus_one": number(-1), ":zero": number(0)},
+        }
+    }
+
+
+def managed_included(table: str, customer_id: str, period: Period) -> dict[str, Any]:
+    """Check that the entitlement in force includes managed models (P4)."""
+    return {
+        "ConditionCheck": {
+            "TableName": table,
+            "Key": counter_key(customer_id, period),
+            "ConditionExpression": "managed_models = :yes",
+            "ExpressionAttributeValues": {":yes": flag(True)},
+        }
+    }
+
+
+def counter_raise(
+    table: str, subscription: Subscription, period: Period, current: PeriodUsage | None
+) -> dict[str, Any]:
+    """Open the counter, or bring its entitlement up to the subscription; the count is kept (P1).
+
+    Parameters
+    ----------
+    current
+        The counter as it was read. The price of the period is that of the highest tier in force
+        during it (P5), and DynamoDB knows no maximum: which of the two prices that is, is decided
+        from ``current`` and made sure of by the condition.
+    """
+    terms = subscription.terms_in(period)
+    sets = [
+        "customer_id = :customer",
+        "#period = :period",
+        "sessions_used = if_not_exists(sessions_used, :zero)",
+        "credited_sessions = if_not_exists(credited_sessions, :zero)",
+        "session_limit = if_not_exists(credited_sessions, :zero) + :limit",
+        "managed_models = :managed",
+        "tier = :tier",
+        "subscription_version = :version",
+    ]
+    if current is not None and current.price_cents > terms.price_cents:
+        price_condition = "price_cents > :price"
+    else:
+        price_condition = "(attribute_not_exists(price_cents) OR price_cents <= :price)"
+        sets.append("price_cents = :price")
+    return {
+        "Update": {
+            "TableName": table,
+            "Key": counter_key(subscription.customer_id, period),
+            "UpdateExpression": f"SET {', '.join(sets)}",
+            "ConditionExpression": (
+                "(attribute_not_exists(pk) OR subscription_version < :version)"
+                f" AND {price_condition}"
+            ),
+            "ExpressionAttributeNames": {"#period": "period"},
+            "ExpressionAttributeValues": {
+                ":customer": string(subscription.customer_id),
+                ":period": string(period.name),
+                ":zero": number(0),
+                ":limit": number(terms.session_limit),
+                ":managed": flag(terms.managed_models),
+                ":tier": string(terms.tier.value),
+                ":version": number(subscription.version),
+                ":price": number(terms.price_cents),
+            },
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+    }
+
+
+def subscription_unchanged(table: str, subscription: Subscription) -> dict[str, Any]:
+    """Check that the subscription still has the version that a counter is brought up to."""
+    return {
+        "ConditionCheck": {
+            "TableName": table,
+            "Key": subscription_key(subscription.customer_id),
+            "ConditionExpression": "version = :version",
+            "ExpressionAttributeValues": {":version": number(subscription.version)},
+        }
+    }
+
+
+class DynamoDBUsageStore:
+    """`flowstack_core.services.ports.UsageStore` on DynamoDB."""
+
+    def __init__(self, client: DynamoDBClient, usage_table: str, accounts_table: str) -> None:
+        self._client = client
+        self._usage_table = usage_table
+        self._accounts_table = accounts_table
+
+    def period_usage(self, customer_id: str, period: Period) -> PeriodUsage | None:
+        """Return the counter, read consistently."""
+        with contention():
+            found = self._client.get_item(
+                TableName=self._usage_table,
+                Key=counter_key(customer_id, period),
+                ConsistentRead=True,
+            )
+        return decode_usage(found["Item"]) if "Item" in found else None
+
+    def open_period(self, subscription: Subscription, period: Period) -> bool:
+        """Open the period, or bring its entitlement up to the subscription."""
+        current = self.period_usage(subscription.customer_id, period)
+        if current is not None and current.subscription_version >= subscription.version:
+            return False
+        raise_ = counter_raise(self._usage_table, subscription, period, current)
+        unchanged = subscription_unchanged(self._accounts_table, subscription)
+        try:
+            with contention():
+                self._client.transact_write_items(TransactItems=[raise_, unchanged])  # type: ignore[list-item]
+        except ClientError as error:
+            # Another request opened it first, or the subscription has moved on.
+            cancellation(error)
+            return False
+        return True

@@ -1,0 +1,1 @@
+"""The other edge: events of AWS services in."""

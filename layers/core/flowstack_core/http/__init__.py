@@ -1,0 +1,1 @@
+"""The edge: HTTP requests in, documents and error envelopes out."""

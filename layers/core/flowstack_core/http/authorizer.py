@@ -1,0 +1,69 @@
+"""The Lambda authorizer of the REST API: an ``fs_`` key in, a policy and the customer out.
+
+API Gateway keeps the result for the authorizer's time to live, for all routes; the policy
+therefore covers the whole stage. See "Use API Gateway Lambda authorizers" in the API Gateway
+Developer Guide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from flowstack_core.http.resolver import HttpFunction
+from flowstack_core.services.authorization import AuthorizationService
+
+logger = Logger()
+
+KEY_HEADER = "x-api-key"
+
+
+def authorizer(service: Callable[[], AuthorizationService]) -> HttpFunction:
+    """Return the Lambda handler. A store that cannot be read lets nobody in: it raises."""
+
+    @logger.inject_lambda_context(clear_state=True)
+    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001
+        found = service().authorize(_key(event))
+        if found is None:
+            logger.info("key refused")
+            return _policy("anonymous", "Deny", event["methodArn"], {})
+        record, tier = found
+        logger.info("key accepted", extra={"key_id": record.key_id})
+        return _policy(
+            record.customer_id,
+            "Allow",
+            event["methodArn"],
+            {"customer_id": record.customer_id, "key_id": record.key_id, "tier": tier.value},
+        )
+
+    return handler
+
+
+def _key(event: dict[str, Any]) -> str:
+    """Return the key's text; header names come in whatever case the client wrote them."""
+    for name, value in (event.get("headers") or {}).items():
+        if name.lower() == KEY_HEADER:
+            return str(value)
+    return ""
+
+
+def _policy(
+    principal: str, effect: str, method_arn: str, context: dict[str, str]
+) -> dict[str, Any]:
+    api, stage = method_arn.split("/")[:2]
+    return {
+        "principalId": principal,
+        "policyDocument": {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Action": "execute-api:Invoke",
+                    "Effect": effect,
+                    "Resource": f"{api}/{stage}/*",
+                }
+            ],
+        },
+        "context": context,
+    }

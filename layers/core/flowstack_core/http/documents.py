@@ -1,0 +1,192 @@
+"""What responses look like: the schemas of the OpenAPI document.
+
+Services render documents as plain dictionaries; a test holds each of them to its schema here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from flowstack_core.domain.plans import FairUse, Tier
+
+
+class Document(BaseModel):
+    """A JSON document of the API. Its validators are built when they are first needed."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+
+class ErrorEnvelope(Document):
+    """Every refusal and failure, of FlowStack and of API Gateway alike."""
+
+    error: str
+    error_code: str
+    details: dict[str, JsonValue]
+    request_id: str
+    current_usage: int | None = None
+    limit: int | None = None
+
+
+class TokenCount(Document):
+    """Tokens of one answer, as the provider counted them."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+class SessionFacts(Document):
+    """The session that the message belongs to. ``new`` tells whether it started it."""
+
+    id: str
+    new: bool
+    agent: str
+    conversation_id: str
+    period: str
+    started_at: datetime
+    ends_at: datetime
+
+
+class ToolCallDocument(Document):
+    """A tool that the model asks the caller to run."""
+
+    id: str
+    name: str
+    input: dict[str, JsonValue]
+
+
+class HistoryFacts(Document):
+    """How many of the oldest turns no longer fit the model's context window."""
+
+    turns_dropped: int
+
+
+class AnswerDocument(Document):
+    """The answer to a message."""
+
+    content: str
+    stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "content_filter"]
+    model: str
+    provider: str
+    usage: TokenCount
+    session: SessionFacts
+    tool_calls: list[ToolCallDocument] | None = None
+    model_notice: str | None = None
+    history: HistoryFacts | None = None
+
+
+class PeriodDocument(Document):
+    """The present billing period."""
+
+    name: str
+    start: datetime
+    end: datetime
+    now: datetime
+    days_left: int
+    sessions_used: int
+    sessions_held: int
+    sessions_limit: int
+    sessions_remaining: int
+    sessions_credited: int
+    usage_percentage: float
+    is_near_limit: bool
+
+
+class QuotaDocument(Document):
+    """The quota, explaining itself."""
+
+    period: str
+    current_usage: int
+    held: int
+    limit: int
+    remaining: int
+    resets_at: datetime
+    reason: str
+
+
+class UsageDocument(Document):
+    """``GET /usage``. Charges are US dollars of the present period."""
+
+    tier: Tier
+    current_charges: float
+    current_period: PeriodDocument
+    quota: QuotaDocument
+
+
+class TierDocument(Document):
+    """``GET /tier-info``."""
+
+    tier: Tier
+    current_tier: Tier
+    session_limit: int
+    can_use_managed: bool
+    byok: Literal["required", "optional"]
+    price_per_month: float
+    support: str
+    extras: list[str]
+    fair_use: FairUse
+
+
+class PlanDocument(Document):
+    """One plan on offer. Prices are US dollars a month."""
+
+    tier: Tier
+    price_per_month: float
+    sessions_per_month: int
+    managed_models: bool
+    byok: Literal["required", "optional"]
+    support: str
+    extras: list[str]
+    fair_use: FairUse
+
+
+class PricingDocument(Document):
+    """``GET /pricing``."""
+
+    currency: Literal["USD"]
+    plans: list[PlanDocument]
+
+
+class HealthDocument(Document):
+    """``GET /health``."""
+
+    status: Literal["ok"]
+    stage: str
+    version: str
+
+
+_ERRORS: dict[int, str] = {
+    400: "The request is wrong; nothing was changed or counted.",
+    401: "The API key is missing, unknown, expired or revoked.",
+    403: "The tier does not include what was asked for.",
+    409: "The idempotency key is in use, or the change does not fit the present state.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    429: "The quota is used up, fair use was exceeded, or the provider throttles.",
+    500: "A failure on FlowStack's side.",
+    502: "The model's provider failed; the session was not billed.",
+    503: "FlowStack could not decide in time; nothing was counted.",
+    504: "The model did not answer in time; the session was not billed.",
+}
+
+
+def documented(
+    document: type[Document], description: str, *statuses: int
+) -> dict[int, OpenAPIResponse]:
+    """Return the responses of a route for OpenAPI: the document, and the errors it can give.
+
+    Without ``statuses`` these are all errors there are.
+    """
+    responses: dict[int, Any] = {
+        200: {"description": description, "content": {"application/json": {"model": document}}}
+    }
+    for status in statuses or _ERRORS:
+        responses[status] = {
+            "description": _ERRORS[status],
+            "content": {"application/json": {"model": ErrorEnvelope}},
+        }
+    return responses

@@ -1,0 +1,78 @@
+"""What a request's body must be before anybody looks at what it says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from flowstack_core.domain.errors import (
+    InvalidRequestError,
+    PayloadTooLargeError,
+    UnsupportedMediaTypeError,
+)
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 64
+
+
+def check_json_body(body: str | None, content_type: str | None) -> None:
+    """Refuse a body that is not JSON, too large or too deep.
+
+    Raises
+    ------
+    UnsupportedMediaTypeError, PayloadTooLargeError, InvalidRequestError
+        What is wrong, and what would be right.
+    """
+    media_type = (content_type or "").split(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMediaTypeError(
+            "The body must be JSON.",
+            details={"hint": "Send the header Content-Type: application/json."},
+        )
+    if body is None or not body.strip():
+        raise InvalidRequestError("The body must not be empty.", details={"field": "body"})
+    size = len(body.encode("utf-8", "surrogatepass"))
+    if size > MAX_BYTES:
+        raise PayloadTooLargeError(
+            f"The body has {size} bytes; at most {MAX_BYTES} are accepted.",
+            details={"size": size, "maximum": MAX_BYTES, "hint": "Send less history."},
+        )
+    _check_depth(_parse(body))
+
+
+def _parse(body: str) -> Any:
+    try:
+        return json.loads(body, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise InvalidRequestError(
+            "The body is not valid JSON.",
+            details={"field": "body", "position": error.pos, "problem": error.msg},
+        ) from error
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise InvalidRequestError(
+        f"{constant} is not valid JSON.", details={"field": "body", "problem": constant}
+    )
+
+
+def _check_depth(document: Any) -> None:
+    level = [document]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for value in level
+            if isinstance(value, dict | list)
+            for child in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _too_deep() -> InvalidRequestError:
+    return InvalidRequestError(
+        f"The body is nested more than {MAX_DEPTH} levels deep.", details={"field": "body"}
+    )

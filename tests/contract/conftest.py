@@ -1,0 +1,71 @@
+"""The stores under contract: in memory, and on a DynamoDB in the emulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import pytest
+from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
+from mypy_boto3_dynamodb import DynamoDBClient
+
+from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
+from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
+from flowstack_core.services.ports import AccountStore, ClockOffsetStore, SessionStore, UsageStore
+from tests.support.emulator import create_tables, dynamodb_client, emulator
+from tests.support.in_memory import (
+    InMemoryAccountStore,
+    InMemoryClockOffsetStore,
+    InMemorySessionStore,
+    InMemoryUsageStore,
+    Tables,
+)
+
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The stores of one implementation, and a customer nobody else uses."""
+
+    kind: str
+    sessions: SessionStore
+    usage: UsageStore
+    accounts: AccountStore
+    clock_offsets: ClockOffsetStore
+    customer_id: str
+
+
+@pytest.fixture(scope="session")
+def dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DynamoDBClient]:
+    """A DynamoDB with the tables."""
+    with emulator(tmp_path_factory.mktemp("emulator")) as url:
+        client = dynamodb_client(url)
+        create_tables(client)
+        yield client
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def stores(request: pytest.FixtureRequest) -> Stores:
+    """Both implementations, one after the other."""
+    customer_id = f"cus_contract{next(_numbers):06d}"
+    if request.param == "memory":
+        tables = Tables()
+        return Stores(
+            "memory",
+            InMemorySessionStore(tables),
+            InMemoryUsageStore(tables),
+            InMemoryAccountStore(tables),
+            InMemoryClockOffsetStore(tables),
+            customer_id,
+        )
+    client = request.getfixturevalue("dynamodb")
+    return Stores(
+        "dynamodb",
+        DynamoDBSessionStore(client, "sessions", "usage"),
+        DynamoDBUsageStore(client, "usage", "accounts"),
+        DynamoDBAccountStore(client, "accounts", "usage"),
+        DynamoDBClockOffsetStore(client, "accounts"),
+        customer_id,
+    )

@@ -1,0 +1,1 @@
+"""Writes the OpenAPI document of the customers' API from its routes."""
