@@ -11,6 +11,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Header
 
 from flowstack_core.adapters.system import LambdaTimeBudget
 from flowstack_core.domain.plans import Tier
+from flowstack_core.http import telemetry
 from flowstack_core.http.documents import AnswerDocument, documented
 from flowstack_core.http.requests import ChatBody, InvokeBody
 from flowstack_core.http.resolver import create_app, customer_of, json_response
@@ -48,6 +49,10 @@ def conversation_app(service: Callable[[], ConversationService]) -> APIGatewayRe
                 "tokens": found.usage_tokens,
             },
         )
+        if not found.replayed:
+            telemetry.count("MessagesAnswered")
+            telemetry.count("SessionsStarted", int(found.session_started))
+            telemetry.count("Tokens", found.usage_tokens)
         headers = {"Idempotency-Replayed": "true"} if found.replayed else {}
         return json_response(200, found.document, headers)
 

@@ -23,7 +23,7 @@ def check_json_body(body: str | None, content_type: str | None) -> None:
     UnsupportedMediaTypeError, PayloadTooLargeError, InvalidRequestError
         What is wrong, and what would be right.
     """
-    media_type = (content_type or "").split(";")[0].strip().lower()
+    media_type = (content_type or "").split(";")[0].strip()
     if media_type != "application/json":
         raise UnsupportedMediaTypeError(
             "The body must be JSON.",

@@ -9,8 +9,8 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
-from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from flowstack_core.domain.errors import (
     FlowStackError,
@@ -18,6 +18,7 @@ from flowstack_core.domain.errors import (
     NotFoundError,
     ServiceUnavailableError,
 )
+from flowstack_core.http import telemetry
 from flowstack_core.http.errors import envelope, error_headers, status_of
 from flowstack_core.http.json_body import check_json_body
 from flowstack_core.services.ports import StoreContentionError
@@ -34,7 +35,6 @@ HttpFunction = Callable[[dict[str, Any], Any], dict[str, Any]]
 def create_app() -> APIGatewayRestResolver:
     """Return a resolver that validates requests and renders every failure as an envelope."""
     app = APIGatewayRestResolver(enable_validation=True, serializer=_serialize)
-    app.use([_check_body])
     for kind, translate in _TRANSLATIONS.items():
         app.exception_handler(kind)(_responder(app, translate))
     app.not_found(_responder(app, _unknown_route))
@@ -60,16 +60,28 @@ def entry_point(app: APIGatewayRestResolver) -> HttpFunction:
             api_request_id=request.get("requestId"),
             customer_id=(request.get("authorizer") or {}).get("customer_id"),
         )
-        return app.resolve(event, context)
+        telemetry.count("Requests")
+        try:
+            _check_body(APIGatewayProxyEvent(event))
+            return app.resolve(event, context)
+        except FlowStackError as error:
+            return _before_routing(error, request.get("requestId", ""))
+        finally:
+            telemetry.flush()
 
     return handler
 
 
 def error_response(app: APIGatewayRestResolver, error: FlowStackError) -> Response[str]:
     """Render an error, and leave a line about it in the log."""
-    status = status_of(error)
-    logger.info("refused", extra={"error_code": error.code, "status": int(status)})
-    return json_response(int(status), envelope(error, request_id(app)), error_headers(error))
+    return _error_response(error, request_id(app))
+
+
+def _error_response(error: FlowStackError, api_request_id: str) -> Response[str]:
+    status = int(status_of(error))
+    logger.info("refused", extra={"error_code": error.code, "status": status})
+    telemetry.count_error(error)
+    return json_response(status, envelope(error, api_request_id), error_headers(error))
 
 
 def json_response(
@@ -99,11 +111,26 @@ def _serialize(document: Any) -> str:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=True)
 
 
-def _check_body(app: APIGatewayRestResolver, next_middleware: NextMiddleware) -> Response[Any]:
-    event = app.current_event
-    if event.http_method in _WITH_BODY:
-        check_json_body(event.decoded_body, event.headers.get("content-type"))
-    return next_middleware(app)
+def _check_body(request: APIGatewayProxyEvent) -> None:
+    if request.http_method in _WITH_BODY:
+        check_json_body(request.decoded_body, request.headers.get("content-type"))
+
+
+def _before_routing(error: FlowStackError, api_request_id: str) -> dict[str, Any]:
+    """Render an error that is met before there is a route, as the resolver would."""
+    response = _error_response(error, api_request_id)
+    return {
+        "statusCode": response.status_code,
+        "multiValueHeaders": {
+            name: [str(value)]
+            for name, value in {
+                "Content-Type": "application/json",
+                **response.headers,
+            }.items()
+        },
+        "body": response.body,
+        "isBase64Encoded": False,
+    }
 
 
 def _invalid(error: RequestValidationError) -> InvalidRequestError:

@@ -1,0 +1,47 @@
+"""What operators count: metrics in the embedded metric format, written to the log.
+
+CloudWatch reads them from there, so they cost the request nothing. No metric has a customer as a
+dimension: that would be one metric a customer, and a bill that grows with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from aws_lambda_powertools import Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from flowstack_core.domain import errors
+from flowstack_core.domain.errors import FlowStackError
+
+NAMESPACE = "FlowStack"
+
+_REFUSALS: Mapping[type[FlowStackError], str] = MappingProxyType(
+    {
+        errors.QuotaExceededError: "QuotaRefusals",
+        errors.TierLimitationError: "TierRefusals",
+        errors.RateLimitedError: "FairUseRefusals",
+        errors.ModelError: "ModelFailures",
+        errors.ServiceUnavailableError: "AdmissionsUnavailable",
+    }
+)
+
+_metrics = Metrics(namespace=NAMESPACE, service="api")
+
+
+def count(name: str, value: int = 1) -> None:
+    """Add to a metric of this request."""
+    _metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+
+
+def count_error(error: FlowStackError) -> None:
+    """Count a refusal or failure under what it is called."""
+    name = next((_REFUSALS[kind] for kind in type(error).__mro__ if kind in _REFUSALS), None)
+    if name is not None:
+        count(name)
+
+
+def flush() -> None:
+    """Write the metrics of this request to the log."""
+    _metrics.flush_metrics()

@@ -1,0 +1,190 @@
+"""The app, deployed by the CDK command line to an emulator of its own, and driven over HTTPS.
+
+A proxy stands between the functions and DynamoDB, and a Converse-speaking server in the place of
+Amazon Bedrock; both are transparent until a test tells them otherwise.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from flowstack_admin.client import AdminClient
+
+from local_stack.connection import Connection
+from local_stack.stack import LocalStack
+from tests.support.converse_server import ConverseServer
+from tests.support.faulty_dynamodb import Faults, FaultyDynamoDB
+
+_numbers = count(1)
+MODEL = "claude-haiku-4-5"
+
+
+@dataclass
+class Customer:
+    """A customer, and an HTTP client that carries its key."""
+
+    customer_id: str
+    key: str
+    http: httpx.Client
+
+    def invoke(self, conversation_id: str = "default", **fields: Any) -> httpx.Response:
+        """POST /invoke with one message; ``headers`` go along, other fields into the body."""
+        headers = fields.pop("headers", {})
+        body = {
+            "provider": "bedrock",
+            "model": MODEL,
+            "agent": "agent",
+            "conversation_id": conversation_id,
+            "messages": [{"role": "user", "content": "Hello"}],
+            **fields,
+        }
+        return self.http.post("/invoke", json=body, headers=headers)
+
+    def chat(
+        self, message: Any = "Hello", conversation_id: str = "default", **fields: Any
+    ) -> httpx.Response:
+        """POST /chat."""
+        headers = fields.pop("headers", {})
+        body = {
+            "agent": "agent",
+            "model": MODEL,
+            "message": message,
+            "conversation_id": conversation_id,
+            **fields,
+        }
+        return self.http.post("/chat", json=body, headers=headers)
+
+    def usage(self) -> dict[str, Any]:
+        """GET /usage."""
+        response = self.http.get("/usage")
+        assert response.status_code == 200, response.text
+        document: dict[str, Any] = response.json()
+        return document
+
+    @property
+    def used(self) -> int:
+        """How many sessions count in the present period."""
+        used: int = self.usage()["current_period"]["sessions_used"]
+        return used
+
+    @property
+    def held(self) -> int:
+        """How many of them are held."""
+        held: int = self.usage()["current_period"]["sessions_held"]
+        return held
+
+
+@dataclass
+class Stack:
+    """Everything a test needs of the deployed stack."""
+
+    connection: Connection
+    admin: AdminClient
+    dynamodb: FaultyDynamoDB
+    bedrock: ConverseServer
+    tls: ssl.SSLContext
+
+    def anonymous(self, **headers: str) -> httpx.Client:
+        """Return a client without a key."""
+        return httpx.Client(
+            base_url=self.connection.preferred_url,
+            headers=headers,
+            timeout=120,
+            verify=self.tls,
+            limits=httpx.Limits(max_connections=256, max_keepalive_connections=256),
+            trust_env=False,
+        )
+
+    def customer(self, tier: str = "starter", session_limit: int | None = None) -> Customer:
+        """Create a customer."""
+        created = self.admin.post(
+            "/admin/customers",
+            {
+                "name": f"Customer {next(_numbers)}",
+                "tier": tier,
+                **({} if session_limit is None else {"session_limit": session_limit}),
+            },
+        )
+        key = created["key"]["text"]
+        return Customer(
+            created["customer"]["customer_id"], key, self.anonymous(**{"X-API-Key": key})
+        )
+
+    def set_tier(self, customer: Customer, tier: str, **contract: Any) -> dict[str, Any]:
+        """Move a customer to a tier."""
+        return self.admin.put(
+            f"/admin/customers/{customer.customer_id}/tier", {"tier": tier, **contract}
+        )
+
+    def advance(self, customer: Customer, minutes: float) -> None:
+        """Move a customer's test clock forward."""
+        self.admin.put(
+            f"/admin/customers/{customer.customer_id}/clock", {"advance_minutes": minutes}
+        )
+
+    def set_clock(self, customer: Customer, instant: str) -> None:
+        """Set a customer's test clock."""
+        self.admin.put(f"/admin/customers/{customer.customer_id}/clock", {"set_to": instant})
+
+    def audit(self, customer: Customer) -> dict[str, Any]:
+        """Rebuild the count of the present period from its records."""
+        return self.admin.get(f"/admin/customers/{customer.customer_id}/usage/audit")
+
+    def assert_exact(self, customer: Customer, sessions: int, held: int = 0) -> None:
+        """The counter and the records agree on the number of sessions."""
+        audit = self.audit(customer)
+        assert audit["drift"] == 0, audit
+        assert audit["counted"] == sessions, audit
+        assert audit["held"] == held, audit
+
+    def asked(self, marker: str) -> int:
+        """Return how many model calls had the marker in their messages."""
+        return len(self.bedrock.calls(marker))
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack, deployed once for all tests."""
+    directory = tmp_path_factory.mktemp("stack")
+    local = LocalStack(directory, port=4800)
+    bedrock = ConverseServer()
+    bedrock.start()
+    running = local.start()
+    dynamodb = FaultyDynamoDB(running.endpoint_url)
+    dynamodb.start()
+    try:
+        connection = local.deploy(
+            running,
+            {"dynamodb_endpoint": dynamodb.url, "bedrock_endpoint": bedrock.url},
+        )
+        tls = ssl.create_default_context(cafile=connection.ca_file)
+        admin = AdminClient.of_local_stack(Path(local.layout.connection))
+        yield Stack(connection, admin, dynamodb, bedrock, tls)
+    finally:
+        local.down()
+        dynamodb.stop()
+        bedrock.stop()
+
+
+@pytest.fixture
+def stack(deployed: Stack) -> Iterator[Stack]:
+    """The stack, with nothing failing and no call recorded."""
+    deployed.bedrock.reset()
+    deployed.dynamodb.control(Faults())
+    yield deployed
+    deployed.dynamodb.control(Faults())
+    deployed.bedrock.reset()
+
+
+def at_once(count_: int, call: Any) -> list[httpx.Response]:
+    """Run ``call(number)`` in as many threads at once."""
+    with ThreadPoolExecutor(count_) as threads:
+        return list(threads.map(call, range(count_)))

@@ -1,0 +1,74 @@
+"""The conversation function over stores in memory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from flowstack_core.http.conversation_routes import conversation_app
+from flowstack_core.http.resolver import entry_point
+from tests.support.fakes import World
+from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
+
+
+@dataclass
+class ConversationApi:
+    """Sends requests to the conversation function as its customer."""
+
+    world: World = field(default_factory=World)
+
+    def __post_init__(self) -> None:
+        self._handler = entry_point(conversation_app(lambda: self.world.service))
+
+    def send(
+        self,
+        path: str,
+        body: Any,
+        headers: dict[str, str] | None = None,
+        tier: str = "starter",
+    ) -> HttpResponse:
+        """POST ``body``: text as it is, everything else as JSON."""
+        event = http_event(
+            "POST",
+            path,
+            body if isinstance(body, str) else json.dumps(body),
+            headers,
+            authorizer={"customer_id": self.world.customer_id, "tier": tier, "key_id": "key_1"},
+        )
+        return response_of(self._handler(event, LambdaContext()))
+
+    def invoke(self, headers: dict[str, str] | None = None, **fields: Any) -> HttpResponse:
+        """POST a good /invoke request with some fields replaced; ``None`` leaves one out."""
+        body = {
+            "provider": "bedrock",
+            "model": "claude-haiku-4-5",
+            "messages": [{"role": "user", "content": "Hello"}],
+            **fields,
+        }
+        return self.send("/invoke", {k: v for k, v in body.items() if v is not None}, headers)
+
+    def chat(self, headers: dict[str, str] | None = None, **fields: Any) -> HttpResponse:
+        """POST a good /chat request with some fields replaced."""
+        body = {"agent": "helper", "message": "Hello", "model": "claude-haiku-4-5", **fields}
+        return self.send("/chat", {k: v for k, v in body.items() if v is not None}, headers)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was counted, started or asked."""
+        return (
+            self.world.used() == 0
+            and not self.world.tables.heads
+            and not self.world.tables.records
+            and not self.world.model.requests
+        )
+
+
+@pytest.fixture
+def api() -> ConversationApi:
+    """A conversation function and a starter to call it."""
+    conversation_api = ConversationApi()
+    conversation_api.world.subscribe()
+    return conversation_api

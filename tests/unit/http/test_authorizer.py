@@ -1,0 +1,105 @@
+"""The authorizer: a good key becomes its customer, everything else becomes nobody."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from flowstack_core.domain.api_keys import ApiKey
+from flowstack_core.domain.plans import Tier
+from flowstack_core.http.authorizer import authorizer
+from flowstack_core.services.authorization import AuthorizationService
+from flowstack_core.services.ports import StoreContentionError
+from tests.support.fakes import World
+from tests.support.faulty import Unreachable
+from tests.support.http_events import LambdaContext
+
+METHOD_ARN = "arn:aws:execute-api:us-east-1:000000000000:abc123/test/POST/invoke"
+
+
+class Door:
+    """An authorizer in front of a world with one customer."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        customer, _, issued = self.world.account_service.create_customer(
+            "op", "Ada", Tier.STARTER, None, None
+        )
+        self.customer_id = customer.customer_id
+        self.key = issued.key
+        self.service = AuthorizationService(
+            self.world.accounts, self.world.accounts, self.world.clock
+        )
+
+    def ask(self, text: str | None, header: str = "X-API-Key") -> dict[str, Any]:
+        """Present a key."""
+        headers = None if text is None else {header: text}
+        event = {"type": "REQUEST", "methodArn": METHOD_ARN, "headers": headers}
+        return authorizer(lambda: self.service)(event, LambdaContext())
+
+    def effect(self, text: str | None) -> str:
+        """Return what the policy says."""
+        (statement,) = self.ask(text)["policyDocument"]["Statement"]
+        assert statement["Resource"].endswith(":abc123/test/*")
+        return str(statement["Effect"])
+
+
+@pytest.fixture
+def door() -> Door:
+    """One."""
+    return Door()
+
+
+@pytest.mark.parametrize("header", ["X-API-Key", "x-api-key", "X-Api-Key"])
+def test_a_good_key_becomes_its_customer(door: Door, header: str) -> None:
+    answer = door.ask(door.key.text, header)
+    assert answer["policyDocument"]["Statement"][0]["Effect"] == "Allow"
+    assert answer["context"]["customer_id"] == door.customer_id
+    assert answer["context"]["tier"] == "starter"
+    assert door.key.text not in str(answer)
+
+
+def test_a_mistyped_key_is_refused_without_a_read(door: Door) -> None:
+    unreachable = Unreachable()
+    accounts = unreachable.wrap(door.world.accounts)
+    door.service = AuthorizationService(accounts, accounts, door.world.clock)
+    text = door.key.text
+    typo = text[:10] + ("a" if text[10] != "a" else "b") + text[11:]
+    for wrong in (typo, text[:-1], text + "x", text.upper(), "fs_", "", "sk-123", "fs_" + "é" * 39):
+        assert door.effect(wrong) == "Deny"
+    assert door.effect(None) == "Deny"
+    assert unreachable.calls == 0
+
+
+def test_a_well_formed_key_of_nobody_is_refused(door: Door) -> None:
+    door.world.tables.keys.clear()
+    assert door.effect(door.key.text) == "Deny"
+
+
+def test_a_revoked_key_is_refused(door: Door) -> None:
+    (record,) = door.world.account_service.keys(door.customer_id)
+    door.world.account_service.revoke_key("op", door.customer_id, record.key_id)
+    assert door.effect(door.key.text) == "Deny"
+
+
+def test_a_key_expires_at_its_instant(door: Door) -> None:
+    expires_at = door.world.clock.now() + timedelta(hours=1)
+    issued = door.world.account_service.issue_key("op", door.customer_id, "short", expires_at)
+    door.world.clock.advance(minutes=59, seconds=59)
+    assert door.effect(issued.key.text) == "Allow"
+    door.world.clock.advance(seconds=1)
+    assert door.effect(issued.key.text) == "Deny"
+
+
+def test_a_store_that_cannot_be_read_lets_nobody_in(door: Door) -> None:
+    accounts = Unreachable().wrap(door.world.accounts)
+    door.service = AuthorizationService(accounts, accounts, door.world.clock)
+    with pytest.raises(StoreContentionError):
+        door.ask(door.key.text)
+
+
+def test_a_key_is_never_printed() -> None:
+    key = ApiKey("fs_secret-part-checksum")
+    assert "secret-part" not in f"{key} {key!r} {[key]}"
