@@ -1,0 +1,1 @@
+"""FlowStack on one machine: an emulator of AWS, the deployed app, and a customer to try it with."""
