@@ -1,0 +1,1 @@
+"""The infrastructure of one stage of FlowStack."""

@@ -1,0 +1,1 @@
+"""What every stack declares its tables, functions and layers with."""

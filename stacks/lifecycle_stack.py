@@ -1,0 +1,85 @@
+"""What happens to a session after its last message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_event_sources as event_sources
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from stacks.constructs.acknowledgement import acknowledge
+from stacks.constructs.function import StageFunction
+from stacks.constructs.layer import CoreLayer
+from stacks.data_stack import DataStack
+from stacks.sources import Sources
+from stacks.stage import Stage
+
+LIVE_SESSION_REMOVED = {
+    "eventName": lambda_.FilterRule.is_equal("REMOVE"),
+    "dynamodb": {"Keys": {"sk": {"S": lambda_.FilterRule.is_equal("SESSION")}}},
+}
+"""The deletion of a conversation's live session; transcripts and records are of no interest."""
+
+RETRIES = 10
+
+
+class LifecycleStack(Stack):
+    """Releases sessions that ended before anything was processed (S5)."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        stage: Stage,
+        sources: Sources,
+        data: DataStack,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(scope, construct_id, **kwargs)
+        self.dead_letters_name = stage.name_of("expiry-dead-letters")
+        self.dead_letters = sqs.Queue(
+            self,
+            "ExpiryDeadLetters",
+            queue_name=self.dead_letters_name,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=Duration.days(14),
+        )
+        acknowledge(self.dead_letters, "SQS3", "It is a dead-letter queue itself.")
+        self.expiry = StageFunction(
+            self,
+            "Expiry",
+            stage=stage,
+            sources=sources,
+            layer=CoreLayer(self, "Core", stage=stage, sources=sources),
+            name="expiry",
+            description="Releases sessions that expired with nothing processed",
+            timeout=Duration.seconds(60),
+            memory_mb=512,
+            tables=[
+                data.sessions.access("GetItem", "PutItem", "UpdateItem", "DeleteItem"),
+                data.usage.access("UpdateItem"),
+            ],
+        )
+        self._listen(data)
+        CfnOutput(self, "ExpiryFunctionName", value=self.expiry.function.function_name)
+        CfnOutput(self, "ExpiryDeadLettersUrl", value=self.dead_letters.queue_url)
+
+    def _listen(self, data: DataStack) -> None:
+        self.expiry.alias.add_event_source(
+            event_sources.DynamoEventSource(
+                data.sessions.resource,
+                starting_position=lambda_.StartingPosition.TRIM_HORIZON,
+                batch_size=100,
+                max_batching_window=Duration.seconds(1),
+                bisect_batch_on_error=True,
+                report_batch_item_failures=True,
+                retry_attempts=RETRIES,
+                on_failure=event_sources.SqsDlq(self.dead_letters),
+                filters=[lambda_.FilterCriteria.filter(LIVE_SESSION_REMOVED)],
+            )
+        )

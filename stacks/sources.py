@@ -1,0 +1,31 @@
+"""Where the code that the stacks deploy is found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Paths below the root of the repository."""
+
+    root: Path
+
+    @property
+    def core(self) -> Path:
+        """The package that the layer shares among the functions."""
+        return self.root / "layers" / "core" / "flowstack_core"
+
+    @property
+    def layer_lock(self) -> Path:
+        """The layer's dependencies, each pinned by hash."""
+        return self.root / "requirements" / "layer.lock"
+
+    @property
+    def models(self) -> Path:
+        """The catalogue of models."""
+        return self.core / "domain" / "models.json"
+
+    def function(self, name: str) -> Path:
+        return self.root / "functions" / name

@@ -1,0 +1,106 @@
+"""What tells one stage from another; nothing else in the stacks asks for a stage's name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_logs as logs
+
+from stacks.python_target import AWS_LAMBDA, PythonTarget
+
+NAMES = ("local", "dev", "prod")
+
+
+class UnknownStageError(ValueError):
+    """The stage named by CDK context does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the functions of a local stage find AWS services, when not at the emulator itself."""
+
+    dynamodb: str | None = None
+    bedrock: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One deployment of FlowStack.
+
+    Attributes
+    ----------
+    name
+        ``local``, ``dev`` or ``prod``; part of every stack's name.
+    production
+        Whether it bills real customers: its data outlives its stacks, and it has no test clocks.
+    local
+        Whether an emulator runs it.
+    python
+        What runs its functions.
+    endpoints
+        Other addresses of AWS services; on a local stage only.
+    """
+
+    name: str
+    production: bool
+    local: bool
+    python: PythonTarget
+    endpoints: Endpoints = field(default_factory=Endpoints)
+
+    @classmethod
+    def named(cls, name: str, *, interpreter: str, endpoints: Endpoints | None = None) -> Stage:
+        """Return the stage of a name.
+
+        Parameters
+        ----------
+        interpreter
+            Path of the Python that runs the functions of a local stage.
+
+        Raises
+        ------
+        UnknownStageError
+            There is no stage of that name.
+        ValueError
+            Other endpoints were given for a stage on AWS.
+        """
+        if name not in NAMES:
+            raise UnknownStageError(f"Unknown stage {name!r}: use one of {', '.join(NAMES)}.")
+        local = name == "local"
+        if endpoints is not None and endpoints != Endpoints() and not local:
+            raise ValueError(f"Stage {name!r} runs on AWS and takes no other endpoints.")
+        return cls(
+            name=name,
+            production=name == "prod",
+            local=local,
+            python=PythonTarget.of_interpreter(interpreter) if local else AWS_LAMBDA,
+            endpoints=endpoints or Endpoints(),
+        )
+
+    @property
+    def test_clocks(self) -> bool:
+        """Whether customers can have a test clock.
+
+        It follows from `production`: no setting switches it on where sessions are billed.
+        """
+        return not self.production
+
+    @property
+    def snap_start(self) -> bool:
+        """Whether published versions start from a snapshot; emulators have none."""
+        return self.python.snap_start and not self.local
+
+    @property
+    def removal_policy(self) -> RemovalPolicy:
+        """What happens to data and logs when they leave the stacks."""
+        return RemovalPolicy.RETAIN if self.production else RemovalPolicy.DESTROY
+
+    @property
+    def log_retention(self) -> logs.RetentionDays:
+        if self.production:
+            return logs.RetentionDays.THREE_MONTHS
+        return logs.RetentionDays.TWO_WEEKS
+
+    def name_of(self, part: str) -> str:
+        """Return the name of a part of this stage, such as ``FlowStack-dev-api``."""
+        return f"FlowStack-{self.name}-{part}"

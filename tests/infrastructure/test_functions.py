@@ -1,0 +1,203 @@
+"""The functions: what they may do, how they run, what they are told."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk import Environment
+
+from stacks.application import Application
+from stacks.sources import Sources
+from tests.infrastructure.conftest import ROOT, new_app
+from tests.infrastructure.synthesized import Synthesized
+from tests.infrastructure.test_stages import FUNCTIONS
+
+ACCOUNTS, SESSIONS, USAGE = "AccountsTable", "SessionsTable", "UsageTable"
+READ_WRITE = {"GetItem", "PutItem", "UpdateItem", "ConditionCheckItem"}
+PERMITTED: dict[tuple[str, str], set[str]] = {
+    ("Authorizer", ACCOUNTS): {"GetItem"},
+    ("Conversation", ACCOUNTS): {"GetItem", "ConditionCheckItem"},
+    ("Conversation", SESSIONS): READ_WRITE | {"DeleteItem", "Query"},
+    ("Conversation", USAGE): READ_WRITE,
+    ("Usage", ACCOUNTS): {"GetItem"},
+    ("Usage", SESSIONS): {"Query"},
+    ("Usage", USAGE): {"GetItem"},
+    ("Admin", ACCOUNTS): READ_WRITE | {"Query"},
+    ("Admin", SESSIONS): {"Query"},
+    ("Admin", USAGE): READ_WRITE,
+    ("Expiry", SESSIONS): {"GetItem", "PutItem", "UpdateItem", "DeleteItem"},
+    ("Expiry", USAGE): {"UpdateItem"},
+}
+STREAM_READING = {"DescribeStream", "GetRecords", "GetShardIterator"}
+
+
+@pytest.fixture(params=FUNCTIONS)
+def function(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.mark.parametrize("stage", ["local", "dev", "prod"])
+def test_no_permission_has_a_wildcard_for_an_action(
+    stage: str, request: pytest.FixtureRequest
+) -> None:
+    for role, actions, _ in request.getfixturevalue(stage).allowed():
+        for action in actions:
+            assert "*" not in action, f"{role}: {action}"
+
+
+def test_only_actions_that_have_no_resource_are_permitted_on_all(prod: Synthesized) -> None:
+    on_all = {action for _, actions, on in prod.allowed() if "*" in on for action in actions}
+    assert on_all == {
+        "xray:PutTraceSegments",
+        "xray:PutTelemetryRecords",
+        "dynamodb:ListStreams",
+    }
+
+
+@pytest.mark.parametrize("table", [ACCOUNTS, SESSIONS, USAGE, "VaultTable"])
+def test_a_function_may_do_on_a_table_what_it_needs_and_no_more(
+    function: str, table: str, prod: Synthesized
+) -> None:
+    permitted = prod.actions_on(function, table)
+    expected = PERMITTED.get((function, table), set())
+    if (function, table) == ("Expiry", SESSIONS):
+        expected = expected | STREAM_READING
+    assert permitted == {f"dynamodb:{action}" for action in expected}
+
+
+def test_a_function_is_told_the_tables_it_may_use_and_no_others(
+    function: str, prod: Synthesized
+) -> None:
+    told = {name for name in prod.environment(function) if name.endswith("_TABLE")}
+    usable = {
+        f"{table.removesuffix('Table').upper()}_TABLE"
+        for (name, table) in PERMITTED
+        if name == function
+    }
+    assert told == usable
+
+
+def test_a_function_that_reads_only_cannot_encrypt(prod: Synthesized) -> None:
+    for reader in ("Authorizer", "Usage"):
+        keys = {
+            action
+            for role, actions, _ in prod.allowed()
+            if role.startswith(f"{reader}Role")
+            for action in actions
+            if action.startswith("kms:")
+        }
+        assert keys == {"kms:Decrypt", "kms:DescribeKey"}
+
+
+def test_only_the_conversation_function_calls_models_and_only_those_on_offer(
+    prod: Synthesized,
+) -> None:
+    callers = {
+        role: resources
+        for role, actions, resources in prod.allowed()
+        if "bedrock:InvokeModel" in actions
+    }
+    ((role, resources),) = callers.items()
+    assert role.startswith("ConversationRole")
+    written = [str(resource) for resource in resources]
+    assert any(":*::foundation-model/amazon.nova-pro-v1:0" in one for one in written)
+    assert any(":inference-profile/*.amazon.nova-pro-v1:0" in one for one in written)
+    # Retired by AWS: its name goes to a successor.
+    assert not any("anthropic.claude-3-sonnet" in one for one in written)
+
+
+@pytest.mark.parametrize("stage", ["dev", "prod"])
+def test_a_published_version_starts_from_a_snapshot(
+    function: str, stage: str, request: pytest.FixtureRequest
+) -> None:
+    synthesized = request.getfixturevalue(stage)
+    found = synthesized.named("AWS::Lambda::Function", f"{function}Function")
+    assert found["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+
+
+def test_the_emulator_is_not_asked_for_snapshots(local: Synthesized) -> None:
+    for found in local.resources("AWS::Lambda::Function").values():
+        assert "SnapStart" not in found
+
+
+def test_a_function_is_called_through_its_alias(function: str, prod: Synthesized) -> None:
+    alias = prod.named("AWS::Lambda::Alias", f"{function}Live")
+    assert alias["Name"] == "live"
+    (version,) = alias["FunctionVersion"]["Fn::GetAtt"][:1]
+    assert version.startswith(f"{function}FunctionCurrentVersion")
+
+
+def test_logs_are_json_and_end(function: str, prod: Synthesized) -> None:
+    found = prod.named("AWS::Lambda::Function", f"{function}Function")
+    assert found["LoggingConfig"]["LogFormat"] == "JSON"
+    log_group = found["LoggingConfig"]["LogGroup"]["Ref"]
+    assert prod.resources("AWS::Logs::LogGroup")[log_group]["RetentionInDays"] == 90
+
+
+@pytest.mark.parametrize("stage", ["local", "dev", "prod"])
+def test_every_log_group_has_a_lifetime(stage: str, request: pytest.FixtureRequest) -> None:
+    groups = request.getfixturevalue(stage).resources("AWS::Logs::LogGroup")
+    assert groups
+    for group in groups.values():
+        assert group["RetentionInDays"] <= 90
+
+
+def test_a_function_is_traced_and_named(function: str, prod: Synthesized) -> None:
+    found = prod.named("AWS::Lambda::Function", f"{function}Function")
+    assert found["TracingConfig"] == {"Mode": "Active"}
+    environment = found["Environment"]["Variables"]
+    assert environment["POWERTOOLS_SERVICE_NAME"] == function.lower()
+    assert environment["POWERTOOLS_METRICS_NAMESPACE"] == "FlowStack"
+    assert environment["FLOWSTACK_STAGE"] == "prod"
+    assert environment["LOG_LEVEL"] == "INFO"
+
+
+def test_the_conversation_function_stops_before_the_gateway_does(prod: Synthesized) -> None:
+    found = prod.named("AWS::Lambda::Function", "ConversationFunction")
+    assert found["Timeout"] == 28
+    assert found["MemorySize"] == 1024
+
+
+def test_other_endpoints_reach_the_functions_of_a_local_stage(tmp_path: Path) -> None:
+    synthesized = _synthesize(
+        tmp_path,
+        Sources(ROOT),
+        stage="local",
+        dynamodb_endpoint="http://127.0.0.1:4801",
+        bedrock_endpoint="http://127.0.0.1:4802",
+    )
+    environment = synthesized.environment("Conversation")
+    assert environment["AWS_ENDPOINT_URL_DYNAMODB"] == "http://127.0.0.1:4801"
+    assert environment["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] == "http://127.0.0.1:4802"
+
+
+def test_no_other_endpoint_is_set_unless_given(local: Synthesized, prod: Synthesized) -> None:
+    for synthesized in (local, prod):
+        for function in FUNCTIONS:
+            assert not any(
+                name.startswith("AWS_ENDPOINT") for name in synthesized.environment(function)
+            )
+
+
+def test_a_change_in_the_core_publishes_new_versions(tmp_path: Path, prod: Synthesized) -> None:
+    root = tmp_path / "repository"
+    for folder in ("layers", "functions", "requirements"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
+    unchanged = _synthesize(tmp_path / "same", Sources(root), stage="prod")
+    assert _versions(unchanged) == _versions(prod)
+    (root / "layers/core/flowstack_core/added.py").write_text("ADDED = 1\n", encoding="utf-8")
+    changed = _synthesize(tmp_path / "changed", Sources(root), stage="prod")
+    assert not _versions(changed) & _versions(prod)
+
+
+def _synthesize(outdir: Path, sources: Sources, **context: Any) -> Synthesized:
+    app = new_app(outdir, **context)
+    return Synthesized(app, Application(app, sources, Environment()))
+
+
+def _versions(synthesized: Synthesized) -> set[str]:
+    return set(synthesized.resources("AWS::Lambda::Version"))
