@@ -6,3 +6,5 @@ from flowstack_core import bootstrap
 from flowstack_core.http.authorizer import authorizer
 
 handler = authorizer(bootstrap.authorization_service)
+
+bootstrap.prepare(bootstrap.authorization_service)

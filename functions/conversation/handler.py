@@ -8,3 +8,5 @@ from flowstack_core.http.resolver import entry_point
 
 app = conversation_app(bootstrap.conversation_service)
 handler = entry_point(app)
+
+bootstrap.prepare(bootstrap.conversation_service)

@@ -12,3 +12,5 @@ def _deleted(session: Session) -> bool:
 
 
 handler = deleted_sessions(_deleted)
+
+bootstrap.prepare(bootstrap.expiry_service)

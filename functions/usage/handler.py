@@ -8,3 +8,5 @@ from flowstack_core.http.usage_routes import usage_app
 
 app = usage_app(bootstrap.usage_service)
 handler = entry_point(app)
+
+bootstrap.prepare(bootstrap.usage_service)

@@ -36,6 +36,11 @@ _CONTENTION_CODES = frozenset(
 """DynamoDB Developer Guide, "Error handling": those marked as to be retried."""
 
 
+_CONTENTION_REASONS = frozenset(
+    {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+)
+
+
 def encode_instant(moment: datetime) -> str:
     """Write an instant in UTC with microseconds; the texts sort as the instants do."""
     return moment.astimezone(UTC).strftime(_INSTANT)
@@ -135,17 +140,19 @@ def cancellation(error: ClientError) -> Sequence[Item | None]:
     Raises
     ------
     StoreContentionError
-        If no condition failed: the transaction met a conflict or a throttle.
+        If a part met a conflict or a throttle. A condition that failed beside it may have seen an
+        earlier try of the same transaction half way, so it decides nothing.
     ClientError
         The error itself, if it is not about a cancelled transaction.
     """
     if error.response["Error"]["Code"] != "TransactionCanceledException":
         raise error
     reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
-    if not any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
-        if any(reason.get("Code") == "ValidationError" for reason in reasons):
-            raise error
+    codes = {reason.get("Code") for reason in reasons}
+    if codes & _CONTENTION_REASONS:
         raise StoreContentionError("TransactionConflict") from error
+    if "ConditionalCheckFailed" not in codes:
+        raise error
     return [
         reason.get("Item", {}) if reason.get("Code") == "ConditionalCheckFailed" else None
         for reason in reasons

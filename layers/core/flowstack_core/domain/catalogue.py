@@ -18,7 +18,7 @@ from datetime import date
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from flowstack_core.domain.errors import InvalidRequestError, ModelNotAvailableError
 
@@ -33,7 +33,8 @@ _GEOGRAPHIES = ("us-gov", "us", "eu", "jp", "au", "in", "apac", "ca", "global")
 _PROFILE_ID = re.compile(rf"({'|'.join(_GEOGRAPHIES)})\.(?=[a-z0-9-]+\.)")
 _WITHIN: Mapping[str, tuple[str, ...]] = MappingProxyType({"apac": ("jp", "au", "in", "apac")})
 _PUBLISHER = re.compile(r"^(anthropic|amazon|meta|mistral|cohere|ai21)\.")
-_VERSION = re.compile(r"-v\d+(:\d+)?$")
+# In `claude-v2` and `claude-v2:1` the version is the name: without it both are `claude`.
+_VERSION = re.compile(r"(?<!^claude)-v\d+(:\d+)?$")
 _SEPARATORS = re.compile(r"[.:_\s-]+")
 _MAX_NAME_LENGTH = 256
 
@@ -99,8 +100,8 @@ class Model:
             return "retired"
         if self.retired_on is not None and today >= self.retired_on:
             return "retired"
-        if self.legacy_since is not None and today >= self.legacy_since:
-            return "legacy"
+        if self.legacy_since is not None:
+            return "legacy" if today >= self.legacy_since else "active"
         return "active" if self.state == "retired" else self.state
 
     def invocation_id(self, region: str, geography: str | None = None) -> str | None:
@@ -113,20 +114,20 @@ class Model:
         geography
             Where the caller insists that the request is processed, as the prefix of an inference
             profile: ``eu`` never leaves the EU, ``apac`` may be narrowed to Japan.
+            ``global`` asks for the global profile itself.
 
         Notes
         -----
         The smallest geography wins: the region itself, then its geography's profile, then the
         global one. From ``us-east-1`` an ``eu`` profile cannot be called at all.
         """
-        if geography != "global" and (region in self.in_region or "*" in self.in_region):
-            near = _geographies_of(region)
-            if geography is None or any(g in near for g in _WITHIN.get(geography, (geography,))):
-                return self.bedrock_model_id
-        for near_geography in _geographies_of(region):
-            allowed = geography is None or near_geography in _WITHIN.get(geography, (geography,))
-            if allowed and near_geography in self.profiles:
-                return f"{near_geography}.{self.bedrock_model_id}"
+        near = _geographies_of(region)
+        allowed = near if geography is None else _WITHIN.get(geography, (geography,))
+        if not {region, "*"}.isdisjoint(self.in_region) and near[0] in allowed:
+            return self.bedrock_model_id
+        for place in near:
+            if place in allowed and place in self.profiles:
+                return f"{place}.{self.bedrock_model_id}"
         return None
 
 
@@ -320,11 +321,9 @@ class Catalogue:
         available = {model.id: model for model in self.available(region, today)}
         wanted = _key(name)[:_MAX_NAME_LENGTH]
         spellings = {_key(name): model.id for model in available.values() for name in model.names}
-        found: list[str] = []
-        for spelling in difflib.get_close_matches(wanted, spellings, n=len(spellings), cutoff=0.3):
-            if spellings[spelling] not in found:
-                found.append(spellings[spelling])
-        return [*found, *(model for model in available if model not in found)][:count]
+        close = difflib.get_close_matches(wanted, spellings, n=len(spellings) or 1, cutoff=0.3)
+        ranked = dict.fromkeys([*(spellings[spelling] for spelling in close), *available])
+        return list(ranked)[:count]
 
     def _in_service(self, model: Model, today: date) -> Model | None:
         seen: set[str] = set()
@@ -395,7 +394,12 @@ def _parse_model(entry: Mapping[str, Any]) -> Model:
         fields[name] = tuple(fields[name])
     for name in ("legacy_since", "retired_on"):
         fields[name] = date.fromisoformat(fields[name]) if fields[name] else None
-    return Model(**fields)
+    model = Model(**fields)
+    if model.state not in get_args(LifecycleState):
+        raise ValueError(f"{model.id}: there is no state {model.state!r}")
+    if unknown := set(model.profiles) - set(_GEOGRAPHIES):
+        raise ValueError(f"{model.id}: there is no geography {', '.join(sorted(unknown))}")
+    return model
 
 
 def _key(name: str) -> str:
@@ -412,8 +416,11 @@ def _geographies_of(region: str) -> tuple[str, ...]:
     """Return the geographies whose profiles can be called from a region, the smallest first."""
     if region.startswith("us-gov-"):
         return ("us-gov",)
-    if region.startswith(("us-", "ca-")):
-        own: tuple[str, ...] = ("us",) if region.startswith("us-") else ("ca", "us")
+    own: tuple[str, ...] = ()
+    if region.startswith("us-"):
+        own = ("us",)
+    elif region.startswith("ca-"):
+        own = ("ca", "us")
     elif region.startswith("eu-"):
         own = ("eu",)
     elif region in {"ap-northeast-1", "ap-northeast-3"}:
@@ -424,6 +431,4 @@ def _geographies_of(region: str) -> tuple[str, ...]:
         own = ("in", "apac")
     elif region.startswith("ap-"):
         own = ("apac",)
-    else:
-        own = ()
     return (*own, "global")

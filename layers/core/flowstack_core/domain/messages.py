@@ -165,7 +165,9 @@ def check_conversation(messages: Sequence[Message]) -> None:
     """Refuse a history that no provider accepts.
 
     A conversation begins with the user, ends with the user, and answers each tool call in the
-    message that follows it, exactly once.
+    message that follows it, exactly once. What the user sends holds something; the assistant's
+    messages may be blank, because models do answer with nothing now and then, and such an answer
+    comes back as history.
 
     Raises
     ------
@@ -182,7 +184,7 @@ def check_conversation(messages: Sequence[Message]) -> None:
         )
     awaited: set[str] = set()
     for index, message in enumerate(messages):
-        _check_message(index, message)
+        check_message(index, message)
         results = [result.tool_call_id for result in message.tool_results]
         if set(results) != awaited or len(results) != len(awaited):
             raise _invalid(
@@ -197,16 +199,27 @@ def check_conversation(messages: Sequence[Message]) -> None:
             raise _invalid(f"messages[{index}].content", "Two tool calls have the same id.")
 
 
-def _check_message(index: int, message: Message) -> None:
+def check_message(index: int, message: Message) -> None:
+    """Refuse a message that says nothing, or that its side cannot say.
+
+    Raises
+    ------
+    InvalidRequestError
+        Details name the ``field``.
+    """
     field = f"messages[{index}].content"
-    if not message.content:
+    if message.role == "user" and not message.content:
         raise _invalid(field, "A message must not be empty.")
     if message.role == "user" and message.tool_calls:
         raise _invalid(field, "Only the assistant calls tools.")
     if message.role == "assistant" and message.tool_results:
         raise _invalid(field, "Only the user sends tool results.")
-    if all(isinstance(block, TextBlock) and not block.text.strip() for block in message.content):
+    if message.role == "user" and all(_is_blank(block) for block in message.content):
         raise _invalid(field, "A message must hold more than white space.")
+
+
+def _is_blank(block: ContentBlock) -> bool:
+    return isinstance(block, TextBlock) and not block.text.strip()
 
 
 def context_budget(
@@ -224,12 +237,13 @@ def fit_to_context(turns: Sequence[Turn], budget_tokens: int) -> tuple[list[Turn
     """Return the newest turns that fit, and how many older ones had to be left out.
 
     The first turn that is kept begins with something other than tool results: their calls would
-    be missing.
+    be missing. Tool results in the last turn therefore bring the turn of their calls along. A turn
+    that comes alone is taken as it is.
 
     Raises
     ------
     ContextLengthExceededError
-        If not even the last turn fits.
+        If not even the last turn fits, with the calls of its tool results.
     """
     kept: list[Turn] = []
     left = budget_tokens
@@ -238,18 +252,28 @@ def fit_to_context(turns: Sequence[Turn], budget_tokens: int) -> tuple[list[Turn
         if left < 0:
             break
         kept.append(turn)
-    while len(kept) < len(turns) and kept and kept[-1][0].tool_results:
+    while len(turns) > 1 and kept and kept[-1][0].tool_results:
         kept.pop()
     if not kept:
         raise ContextLengthExceededError(
             "The messages do not fit the model's context window.",
             details={
                 "available_tokens": max(0, budget_tokens),
-                "estimated_tokens": turn_tokens(turns[-1]),
+                "estimated_tokens": _indispensable_tokens(turns),
                 "hint": "Send less, ask for a shorter answer, or choose a model with more context.",
             },
         )
     return kept[::-1], len(turns) - len(kept)
+
+
+def _indispensable_tokens(turns: Sequence[Turn]) -> int:
+    """Estimate what cannot be left out: the last turn, with the calls of its tool results."""
+    tokens = 0
+    for turn in reversed(turns):
+        tokens += turn_tokens(turn)
+        if not turn[0].tool_results:
+            break
+    return tokens
 
 
 def turn_tokens(turn: Turn) -> int:
@@ -264,10 +288,10 @@ def _text_of(block: ContentBlock) -> str:
     match block:
         case TextBlock(text):
             return text
-        case ToolCall(_, name, arguments):
-            return name + json.dumps(arguments)
-        case ToolResult(_, content, _):
-            return content
+        case ToolCall(call_id, name, arguments):
+            return call_id + name + json.dumps(arguments)
+        case ToolResult(call_id, content, _):
+            return call_id + content
 
 
 def _tokens(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +15,7 @@ from flowstack_core.domain.errors import (
 )
 
 _MAX_CREDENTIAL_LENGTH = 4_096
+_AWS_REGION = re.compile(r"[a-z]{2,3}(-[a-z]{2,12}){1,3}-[0-9]{1,2}")
 
 
 class Provider(StrEnum):
@@ -95,7 +97,7 @@ def parse_credentials(
         The provider is used with the customer's own key only, and there is none (P4), or a field
         is missing.
     InvalidRequestError
-        A field is unknown, empty or too long. No message holds a value.
+        A field is unknown, empty, too long or no region. No message holds a value.
     """
     if not values:
         if provider.managed:
@@ -119,7 +121,17 @@ def parse_credentials(
                 "characters.",
                 details={"field": f"byok_credentials.{name}"},
             )
+    _check_region(values.get("region"))
     return ProviderCredentials(provider, MappingProxyType(dict(values)))
+
+
+def _check_region(region: str | None) -> None:
+    """Make sure that it looks like an AWS region: it becomes part of a host name."""
+    if region is not None and not _AWS_REGION.fullmatch(region):
+        raise InvalidRequestError(
+            "byok_credentials.region must be the name of an AWS region, such as us-east-1.",
+            details={"field": "byok_credentials.region"},
+        )
 
 
 def _required(provider: Provider, fields: tuple[str, ...] | list[str]) -> CredentialsRequiredError:

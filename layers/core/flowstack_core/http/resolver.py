@@ -136,7 +136,10 @@ def _before_routing(error: FlowStackError, api_request_id: str) -> dict[str, Any
 def _invalid(error: RequestValidationError) -> InvalidRequestError:
     """Tell what is wrong with which field, without repeating what was sent."""
     problems = [
-        {"field": _field(problem["loc"]), "problem": problem["msg"][:_MAX_SHOWN]}
+        {
+            "field": _field(problem["loc"]),
+            "problem": problem["msg"].removeprefix("Value error, ")[:_MAX_SHOWN],
+        }
         for problem in error.errors()[:_MAX_PROBLEMS]
     ]
     first = problems[0]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from flowstack_core.domain.api_keys import RANDOM_BYTES, ApiKey, KeyRecord, mint_key
@@ -25,8 +26,15 @@ from flowstack_core.services.ports import (
     CustomerClocks,
     Page,
 )
+from flowstack_core.services.retrying import Retrier
 
 _MAX_CHANGE_ATTEMPTS = 5
+
+_WRITE_PATIENCE = timedelta(seconds=4)
+"""How long one write may meet contention: a busy customer's counter is written all the time."""
+
+_LAST_TEST_INSTANT = datetime(2200, 1, 1, tzinfo=UTC)
+"""Test clocks stop here: periods and ids have to stay within what dates can express."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +53,29 @@ class CustomerClock:
     offset_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    """A time budget that ends at an instant."""
+
+    clock: Clock
+    until: datetime
+
+    def remaining_seconds(self) -> float:
+        """Return what is left."""
+        return (self.until - self.clock.now()).total_seconds()
+
+
 class AccountService:
-    """Carries out operators' acts.
+    """Carries out operators' acts. An ``actor`` is who is acting: the IAM principal's ARN.
 
     Parameters
     ----------
-    actor
-        Who is acting (the IAM principal's ARN), for the audit trail.
+    random_bytes
+        A cryptographic source: keys are made of it.
+    test_clocks
+        Absent on production stages, which have no test clocks.
+    retrier
+        Repeats writes that met contention; without one, contention is the caller's to deal with.
     """
 
     def __init__(
@@ -61,12 +85,14 @@ class AccountService:
         system_clock: Clock,
         random_bytes: Callable[[int], bytes],
         test_clocks: ClockOffsetStore | None = None,
+        retrier: Retrier | None = None,
     ) -> None:
         self._accounts = accounts
         self._clocks = clocks
         self._system_clock = system_clock
         self._random_bytes = random_bytes
         self._test_clocks = test_clocks
+        self._retrier = retrier
 
     def create_customer(
         self,
@@ -86,7 +112,9 @@ class AccountService:
         audit = self._audit(
             actor, customer.customer_id, "customer.create", None, subscription_facts(subscription)
         )
-        if not self._accounts.create_customer(customer, subscription, issued.record, audit):
+        if not self._write(
+            lambda: self._accounts.create_customer(customer, subscription, issued.record, audit)
+        ):
             raise ConflictError("The new customer's id is already taken; please try again.")
         return customer, subscription, issued
 
@@ -116,7 +144,7 @@ class AccountService:
         audit = self._audit(
             actor, customer_id, "key.issue", None, {"key_id": issued.record.key_id, "name": name}
         )
-        if not self._accounts.add_key(issued.record, audit):
+        if not self._write(lambda: self._accounts.add_key(issued.record, audit)):
             raise _no_customer(customer_id)
         return issued
 
@@ -125,19 +153,20 @@ class AccountService:
         self.customer(customer_id)
         return sorted(self._accounts.keys(customer_id), key=lambda key: key.created_at)
 
+    def now(self, customer_id: str) -> datetime:
+        """Return the present instant on the customer's clock, by which its keys expire."""
+        return self._clocks.for_customer(customer_id).now()
+
     def revoke_key(self, actor: str, customer_id: str, key_id: str) -> datetime:
         """Revoke a key; revoking it again changes nothing and tells when it was revoked."""
-        record = next((k for k in self._accounts.keys(customer_id) if k.key_id == key_id), None)
-        if record is None:
-            raise NotFoundError(
-                "There is no such key.", details={"customer_id": customer_id, "key_id": key_id}
-            )
-        if record.revoked_at is not None:
-            return record.revoked_at
-        audit = self._audit(actor, customer_id, "key.revoke", None, {"key_id": key_id})
-        if not self._accounts.revoke_key(record, audit):
-            return self.revoke_key(actor, customer_id, key_id)
-        return audit.at
+        for _ in range(_MAX_CHANGE_ATTEMPTS):
+            record = self._key(customer_id, key_id)
+            if record.revoked_at is not None:
+                return record.revoked_at
+            audit = self._audit(actor, customer_id, "key.revoke", None, {"key_id": key_id})
+            if self._write(partial(self._accounts.revoke_key, record, audit)):
+                return audit.at
+        raise ConflictError("The key is being changed by somebody else; try again.")
 
     def set_terms(
         self,
@@ -161,7 +190,8 @@ class AccountService:
                 subscription_facts(after),
             )
             period = Period.containing(now)
-            if self._accounts.change_subscription(before, after, period, audit):
+            change = partial(self._accounts.change_subscription, before, after, period, audit)
+            if self._write(change):
                 return after
         raise ConflictError("The subscription is being changed by somebody else; try again.")
 
@@ -172,12 +202,14 @@ class AccountService:
 
         ``request_id`` makes it safe to repeat: the same id credits once.
         """
+        audit_id = None if request_id is None else f"credit:{request_id}"
         for _ in range(_MAX_CHANGE_ATTEMPTS):
             _, subscription = self.customer(customer_id)
             period = Period.containing(self._clocks.for_customer(customer_id).now())
             facts = {"sessions": sessions, "reason": reason, "period": period.name}
-            audit = self._audit(actor, customer_id, "sessions.credit", None, facts, request_id)
-            if self._accounts.credit(subscription, period, sessions, audit):
+            audit = self._audit(actor, customer_id, "sessions.credit", None, facts, audit_id)
+            credit = partial(self._accounts.credit, subscription, period, sessions, audit)
+            if self._write(credit):
                 return period
         raise ConflictError("The subscription is being changed by somebody else; try again.")
 
@@ -190,6 +222,7 @@ class AccountService:
         """Return the customer's test clock; ``None`` on production stages."""
         if self._test_clocks is None:
             return None
+        self.customer(customer_id)
         offset = self._test_clocks.offset_seconds(customer_id)
         return CustomerClock(self._system_clock.now() + timedelta(seconds=offset), offset)
 
@@ -211,19 +244,30 @@ class AccountService:
         before = self._test_clocks.offset_seconds(customer_id)
         system_now = self._system_clock.now()
         now = system_now + timedelta(seconds=before)
-        target = now + advance if advance is not None else (set_to or now)
-        if target < now:
-            raise ConflictError(
-                "A test clock only moves forward.",
-                details={"now": instant(now), "requested": instant(target)},
-            )
+        target = _moved(now, advance, set_to)
         after = (target - system_now).total_seconds()
         audit = self._audit(
             actor, customer_id, "clock.move", {"now": instant(now)}, {"now": instant(target)}
         )
-        if not self._test_clocks.set_offset(customer_id, before, after, audit):
+        move = partial(self._test_clocks.set_offset, customer_id, before, after, audit)
+        if not self._write(move):
             raise ConflictError("The clock is being moved by somebody else; try again.")
         return CustomerClock(target, after)
+
+    def _write(self, write: Callable[[], bool]) -> bool:
+        """Carry out a write of the store, again and again where it meets contention."""
+        if self._retrier is None:
+            return write()
+        patience = _Patience(self._system_clock, self._system_clock.now() + _WRITE_PATIENCE)
+        return self._retrier.run(write, patience, reserve_seconds=0)
+
+    def _key(self, customer_id: str, key_id: str) -> KeyRecord:
+        for record in self._accounts.keys(customer_id):
+            if record.key_id == key_id:
+                return record
+        raise NotFoundError(
+            "There is no such key.", details={"customer_id": customer_id, "key_id": key_id}
+        )
 
     def _mint(
         self, customer_id: str, name: str, expires_at: datetime | None, now: datetime
@@ -279,6 +323,25 @@ def subscription_facts(subscription: Subscription) -> dict[str, Any]:
             "effective_at": instant(subscription.pending.effective_period.start),
         }
     return facts
+
+
+def _moved(now: datetime, advance: timedelta | None, set_to: datetime | None) -> datetime:
+    """Return where a clock that stands at ``now`` goes."""
+    try:
+        target = now + advance if advance is not None else (set_to or now)
+    except OverflowError:
+        target = datetime.max.replace(tzinfo=UTC)
+    if target < now:
+        raise ConflictError(
+            "A test clock only moves forward.",
+            details={"now": instant(now), "requested": instant(target)},
+        )
+    if target > _LAST_TEST_INSTANT:
+        raise InvalidRequestError(
+            "A test clock does not go that far.",
+            details={"now": instant(now), "latest": instant(_LAST_TEST_INSTANT)},
+        )
+    return target
 
 
 def _no_customer(customer_id: str) -> NotFoundError:

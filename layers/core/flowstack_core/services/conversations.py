@@ -33,6 +33,7 @@ from flowstack_core.domain.messages import (
     ModelRequest,
     ToolSpec,
     check_conversation,
+    check_message,
     context_budget,
     fit_to_context,
 )
@@ -232,7 +233,9 @@ class ConversationService:
         )
         if refusal is None:
             return
-        subscription = self._subscriptions.subscription(caller.customer_id)
+        subscription = self._retry(
+            lambda: self._subscriptions.subscription(caller.customer_id), exchange.budget
+        )
         tier = (
             caller.tier
             if subscription is None
@@ -364,11 +367,19 @@ class ConversationService:
             claim=exchange.claim,
             answer=document if exchange.claim is not None else None,
         )
-        settled = self._retrier.run(
-            lambda: self._sessions.settle(settlement),
-            exchange.budget,
-            reserve_seconds=_DELIVERY_RESERVE_SECONDS,
-        )
+        try:
+            settled = self._retrier.run(
+                lambda: self._sessions.settle(settlement),
+                exchange.budget,
+                reserve_seconds=_DELIVERY_RESERVE_SECONDS,
+            )
+        except ServiceUnavailableError as unsure:
+            # The last write may have taken effect unseen: then the session counts.
+            raise ServiceUnavailableError(
+                "The model answered, but the answer could not be recorded in time.",
+                details={"hint": "Retry with the same Idempotency-Key: nothing counts twice."},
+                retry_after_seconds=2,
+            ) from unsure
         if not settled:
             raise ServiceUnavailableError(
                 "The answer came too late for its session. Nothing was counted; please retry.",
@@ -391,6 +402,8 @@ def _check_request(command: MessageCommand, model: ResolvedModel) -> None:
     )
     if command.operation == "invoke":
         check_conversation(command.messages)
+    else:
+        check_message(0, command.messages[0])
     fit_to_context(
         [command.messages], context_budget(model, command.system, command.tools, command.max_tokens)
     )

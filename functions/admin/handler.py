@@ -1,0 +1,25 @@
+"""``/admin/…``: the operators' API."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from flowstack_core import bootstrap
+from flowstack_core.http.admin_routes import admin_app
+from flowstack_core.http.resolver import HttpFunction, entry_point
+from flowstack_core.settings import settings
+
+
+@cache
+def _entry() -> HttpFunction:
+    """Return the entry point. Which routes there are depends on the stage: known on first use."""
+    app = admin_app(
+        bootstrap.account_service, bootstrap.usage_service, test_clocks=settings().test_clocks
+    )
+    return entry_point(app)
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer one request."""
+    return _entry()(event, context)
