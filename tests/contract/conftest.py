@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import count
 
 import pytest
-from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
 from flowstack_core.services.ports import AccountStore, ClockOffsetStore, SessionStore, UsageStore

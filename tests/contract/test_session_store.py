@@ -279,6 +279,11 @@ def test_s5_a_processed_image_is_not_released(thread: Thread) -> None:
     assert thread.used == 1
 
 
+def test_s6_sessions_with_managed_models_and_with_own_keys_count_the_same(thread: Thread) -> None:
+    thread.started("a", managed=False)
+    assert (thread.used, thread.counted) == (1, 1)
+
+
 def test_q1_the_start_after_the_last_is_refused(stores: Stores) -> None:
     thread = Thread(stores).open(limit=1)
     thread.started("a")

@@ -7,8 +7,8 @@ import logging
 from typing import Any
 
 import pytest
-from flowstack_core.http.resolver import logger
 
+from flowstack_core.http.resolver import logger
 from tests.unit.http.conftest import ConversationApi
 
 

@@ -1,0 +1,1 @@
+"""The operator's command ``flowstack-admin``, over the admin API."""

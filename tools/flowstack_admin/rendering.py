@@ -1,0 +1,177 @@
+"""Documents of the admin API, for people: tables and a few lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flowstack_admin.failures import AdminError
+
+_PIPE_WIDTH = 200
+"""Columns where no terminal says how many it has: wide enough to cut nothing."""
+
+
+class Output:
+    """Where answers and errors are written, for a person or for a script."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def answer(self, document: dict[str, Any], *parts: Table | Text) -> None:
+        """Write an answer: the document for a script, the parts for a person."""
+        if self.as_json:
+            _write_json(sys.stdout, document)
+            return
+        console = _console(sys.stdout)
+        for part in parts:
+            console.print(part, soft_wrap=isinstance(part, Text))
+
+    def failure(self, error: AdminError) -> None:
+        """Write why there is no answer, to the stream for errors."""
+        if self.as_json:
+            _write_json(sys.stderr, error.envelope())
+            return
+        console = _console(sys.stderr)
+        line = Text("Error: ", style="bold red")
+        line.append(error.message, style="default not bold")
+        line.append(f" [{error.error_code}]", style="dim not bold")
+        console.print(line, soft_wrap=True)
+        for problem in _problems(error):
+            console.print(Text(f"  {problem}"), soft_wrap=True)
+        if error.hint is not None:
+            console.print(Text(f"Hint: {error.hint}"), soft_wrap=True)
+
+
+def _console(stream: TextIO) -> Console:
+    width = None if stream.isatty() else _PIPE_WIDTH
+    return Console(file=stream, markup=False, highlight=False, emoji=False, width=width)
+
+
+def _write_json(stream: TextIO, document: dict[str, Any]) -> None:
+    stream.write(json.dumps(document, indent=2) + "\n")
+
+
+def _problems(error: AdminError) -> Iterable[str]:
+    problems = error.details.get("problems", [])
+    if len(problems) > 1:
+        yield from (f"{problem['field']}: {problem['problem']}" for problem in problems)
+
+
+# --- building blocks -----------------------------------------------------------------------
+
+
+def facts(*rows: tuple[str, object]) -> Table:
+    """Return two columns: what it is, and its value."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(_shown(value)))
+    return table
+
+
+def listing(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a table; ids and keys in it are folded where it is narrow, never cut."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_shown(value)) for value in row))
+    return table
+
+
+def note(text: str, style: str = "") -> Text:
+    """Return a line."""
+    return Text(text, style=style)
+
+
+def dollars(amount: float) -> str:
+    """Write an amount of US dollars."""
+    return f"${amount:,.2f}"
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+# --- documents -----------------------------------------------------------------------------
+
+
+def shown_once(text: str) -> list[Text | Table]:
+    """Show a key, and say that it is not shown again."""
+    return [
+        note(""),
+        facts(("API key", text)),
+        note("This is the only time that the key is shown. Store it now.", "yellow"),
+    ]
+
+
+def subscription_rows(subscription: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return what a customer has bought, and what waits for the next period."""
+    rows: list[tuple[str, object]] = [
+        ("tier", subscription["tier"]),
+        ("sessions a month", subscription["session_limit"]),
+        ("price a month", dollars(subscription["price_usd"])),
+    ]
+    pending = subscription["pending_change"]
+    if pending is not None:
+        terms = f"{pending['tier']}, {pending['session_limit']:,} sessions"
+        price = dollars(pending["price_usd"])
+        rows.append(("from " + pending["effective_at"], f"{terms}, {price}"))
+    return rows
+
+
+def usage_rows(usage: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return where a customer stands in the present period."""
+    period = usage["current_period"]
+    return [
+        ("period", f"{period['name']} (the customer's clock: {period['now']})"),
+        ("tier in force", usage["tier"]),
+        ("sessions used", period["sessions_used"]),
+        ("of them held", period["sessions_held"]),
+        ("session limit", period["sessions_limit"]),
+        ("of it credited", period["sessions_credited"]),
+        ("sessions left", period["sessions_remaining"]),
+        ("charges", dollars(usage["current_charges"])),
+        ("resets at", period["end"]),
+        ("quota", usage["quota"]["reason"]),
+    ]
+
+
+def audit_verdict(audit: dict[str, Any]) -> Text:
+    """Say whether a count is right."""
+    drift = audit["drift"]
+    if drift == 0:
+        return note("The counter agrees with the records.", "green")
+    return note(
+        f"DRIFT {drift:+d}: the counter does not agree with the records. Run it again; see "
+        "docs/operations.md if it stays.",
+        "bold red",
+    )
+
+
+def change_text(record: dict[str, Any]) -> str:
+    """Write what an act changed in one line."""
+    before, after = record["before"] or {}, record["after"] or {}
+    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    return ", ".join(
+        f"{name}: {_brief(before[name])} → {_brief(after.get(name))}"
+        if name in before
+        else f"{name}: {_brief(after[name])}"
+        for name in changed
+    )
+
+
+def _brief(value: object) -> str:
+    """Write a value within a line; a pending change by its tier and period."""
+    if isinstance(value, dict):
+        return f"{value.get('tier')} from {value.get('effective_period')}"
+    return "-" if value is None else str(value)

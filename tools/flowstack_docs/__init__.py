@@ -1,0 +1,1 @@
+"""Keeps the tables of the documentation equal to the code they describe."""

@@ -1,0 +1,184 @@
+"""The tables, each from the one place in the code that decides what it says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from flowstack_core.domain.catalogue import Model, default_catalogue
+from flowstack_core.domain.errors import FlowStackError
+from flowstack_core.domain.identifiers import MAX_NAME_LENGTH
+from flowstack_core.domain.plans import all_plans
+from flowstack_core.domain.providers import REQUIRED_CREDENTIALS
+from flowstack_core.http.errors import STATUS
+from flowstack_core.http.json_body import MAX_BYTES, MAX_DEPTH
+from flowstack_core.http.public_routes import OPENAPI_FILE
+from flowstack_core.http.requests import ChatBody, InvokeBody
+from stacks.gateway_responses import ANSWERS
+
+
+def plans() -> str:
+    """Return what each tier costs and gives."""
+    return _table(
+        ("tier", "price", "sessions", "managed models", "own keys", "support", "extras"),
+        (
+            (
+                f"`{plan.tier}`",
+                f"${plan.price_cents / 100:,.0f}",
+                f"{plan.sessions_per_month:,}",
+                "yes" if plan.managed_models else "no",
+                plan.byok,
+                plan.support,
+                ", ".join(plan.extras),
+            )
+            for plan in all_plans()
+        ),
+    )
+
+
+def fair_use() -> str:
+    """Return what one customer of each tier may use beyond its sessions."""
+    return _table(
+        ("tier", "requests a minute", "managed tokens a day"),
+        (
+            (
+                f"`{plan.tier}`",
+                f"{plan.fair_use.requests_per_minute:,}",
+                f"{plan.fair_use.managed_tokens_per_day:,}",
+            )
+            for plan in all_plans()
+        ),
+    )
+
+
+def routes() -> str:
+    """Return the customers' routes."""
+    paths: dict[str, dict[str, Any]] = json.loads(OPENAPI_FILE.read_bytes())["paths"]
+    return _table(
+        ("route", "key", "what it does"),
+        (
+            (
+                f"`{method.upper()} {path}`",
+                "yes" if operation["security"] else "no",
+                f"{operation['summary']}.",
+            )
+            for path, operations in sorted(paths.items())
+            for method, operation in sorted(operations.items())
+        ),
+    )
+
+
+def errors() -> str:
+    """Return the codes of the errors that functions answer with."""
+    rows = sorted((int(status), kind.code, _summary(kind)) for kind, status in STATUS.items())
+    return _table(
+        ("status", "`error_code`", "meaning"),
+        ((str(status), f"`{code}`", meaning) for status, code, meaning in rows),
+    )
+
+
+def gateway_errors() -> str:
+    """Return the errors that API Gateway answers with itself."""
+    return _table(
+        ("API Gateway's name", "status", "`error_code`", "`Retry-After`"),
+        (
+            (
+                f"`{answer.kind}`",
+                "as it is" if answer.status is None else str(answer.status),
+                f"`{answer.code}`",
+                "yes" if answer.retry else "",
+            )
+            for answer in ANSWERS
+        ),
+    )
+
+
+def limits() -> str:
+    """Return how large a request and its parts may be."""
+    chat, invoke = (body.model_json_schema()["properties"] for body in (ChatBody, InvokeBody))
+    message = _first(chat["message"], "string")
+    rows: tuple[tuple[str, int, str], ...] = (
+        ("body", MAX_BYTES, "bytes"),
+        ("nesting of the body", MAX_DEPTH, "levels"),
+        ("`messages` of `/invoke`", invoke["messages"]["maxItems"], "messages"),
+        ("`message` of `/chat`", message["maxLength"], "characters"),
+        ("`system`", _first(chat["system"], "string")["maxLength"], "characters"),
+        ("`tools`", chat["tools"]["maxItems"], "tools"),
+        ("`agent`, `conversation_id`", MAX_NAME_LENGTH, "characters"),
+    )
+    return _table(("what", "at most"), ((what, f"{most:,} {unit}") for what, most, unit in rows))
+
+
+def credentials() -> str:
+    """Return the credentials each provider cannot do without."""
+    return _table(
+        ("provider", "`byok_credentials` must have", "without them"),
+        (
+            (
+                f"`{provider}`",
+                ", ".join(f"`{name}`" for name in names),
+                "managed" if provider.managed else "`CREDENTIALS_REQUIRED`",
+            )
+            for provider, names in REQUIRED_CREDENTIALS.items()
+        ),
+    )
+
+
+def models() -> str:
+    """Return the catalogue, in its own order."""
+    return _table(
+        ("name", "also called", "context", "output", "legacy since", "retired", "successor"),
+        (_model_row(model) for model in default_catalogue()),
+    )
+
+
+TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
+    {
+        "plans": plans,
+        "fair-use": fair_use,
+        "routes": routes,
+        "errors": errors,
+        "gateway-errors": gateway_errors,
+        "limits": limits,
+        "credentials": credentials,
+        "models": models,
+    }
+)
+"""The tables by the name that a page marks their place with."""
+
+
+def _model_row(model: Model) -> tuple[str, ...]:
+    if model.retired_on is not None:
+        retired = model.retired_on.isoformat()
+    else:
+        retired = "yes" if model.state == "retired" else ""
+    return (
+        f"`{model.id}`",
+        ", ".join(f"`{alias}`" for alias in model.aliases),
+        f"{model.context_window:,}",
+        f"{model.max_output_tokens:,}",
+        "" if model.legacy_since is None else model.legacy_since.isoformat(),
+        retired,
+        "" if model.successor is None else f"`{model.successor}`",
+    )
+
+
+def _summary(kind: type[FlowStackError]) -> str:
+    """Return the first line of a class's description."""
+    if kind is FlowStackError:
+        return "A failure on FlowStack's side that nobody foresaw; nothing was counted."
+    return (kind.__doc__ or "").strip().splitlines()[0]
+
+
+def _first(schema: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """Return the alternative of a JSON schema that is of a type."""
+    found: Mapping[str, Any] = next(one for one in schema["anyOf"] if one.get("type") == kind)
+    return found
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    names = list(head)
+    lines = [names, ["---"] * len(names), *(list(row) for row in rows)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
