@@ -16,11 +16,12 @@ from typing import Any
 
 import httpx
 import pytest
-from flowstack_admin.client import AdminClient
 
+from flowstack_admin.client import AdminClient
 from local_stack.connection import Connection
 from local_stack.stack import LocalStack
 from tests.support.converse_server import ConverseServer
+from tests.support.emulator import ROOT
 from tests.support.faulty_dynamodb import Faults, FaultyDynamoDB
 
 _numbers = count(1)
@@ -151,10 +152,10 @@ class Stack:
 
 
 @pytest.fixture(scope="session")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def deployed() -> Iterator[Stack]:
     """The stack, deployed once for all tests."""
-    directory = tmp_path_factory.mktemp("stack")
-    local = LocalStack(directory, port=4800)
+    local = LocalStack(ROOT / ".local/test", port=4800)
+    local.down()
     bedrock = ConverseServer()
     bedrock.start()
     running = local.start()

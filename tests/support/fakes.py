@@ -45,7 +45,7 @@ from flowstack_core.services.ports import (
 )
 from flowstack_core.services.retrying import Retrier
 from flowstack_core.services.usage import UsageService
-from tests.support.faulty import Answerless, Faults, Unreachable
+from tests.support.faulty import Fault
 from tests.support.in_memory import (
     InMemoryAccountStore,
     InMemoryClockOffsetStore,
@@ -197,7 +197,7 @@ class World:
 
     clock: FixedClock = field(default_factory=FixedClock)
     model: ScriptedModel = field(default_factory=ScriptedModel)
-    faults: Faults | Answerless | Unreachable | None = None
+    faults: Fault | None = None
     budget: Budget = field(default_factory=Budget)
     customer_id: str = "cus_1"
     tables: Tables = field(default_factory=Tables)

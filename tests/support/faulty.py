@@ -78,10 +78,37 @@ class Unreachable:
         return "before"
 
 
+class FunctionKilled(BaseException):
+    """The process is gone; what it would have done next is never done."""
+
+
+class Killed:
+    """Lets ``survived`` calls pass and kills the function at the next one.
+
+    ``applied`` tells whether that last call takes effect. Later calls, which only code that runs
+    after its own death would make, have no effect.
+    """
+
+    def __init__(self, survived: int, *, applied: bool) -> None:
+        self.left = survived
+        self.applied = applied
+
+    def wrap(self, store: Store) -> Store:
+        """Return ``store`` with a call that kills."""
+        return cast("Store", _Faulty(store, self))
+
+    def next(self, operation: str = "") -> str:
+        """Decide on one call."""
+        self.left -= 1
+        if self.left >= 0:
+            return "none"
+        return "killed after" if self.left == -1 and self.applied else "killed before"
+
+
 class _Faulty:
     """Passes calls on to ``store`` and lets some of them fail."""
 
-    def __init__(self, store: object, faults: Faults | Answerless | Unreachable) -> None:
+    def __init__(self, store: object, faults: Fault) -> None:
         self._store = store
         self._faults = faults
 
@@ -91,11 +118,19 @@ class _Faulty:
         def call(*arguments: Any) -> Any:
             faults = self._faults
             fate = faults.next() if isinstance(faults, Faults) else faults.next(name)
+            if fate == "killed before":
+                raise FunctionKilled
             if fate == "before":
                 raise StoreContentionError(f"{name}: refused")
             outcome = operation(*arguments)
+            if fate == "killed after":
+                raise FunctionKilled
             if fate == "after":
                 raise StoreContentionError(f"{name}: the answer was lost")
             return outcome
 
         return call
+
+
+Fault = Faults | Answerless | Unreachable | Killed
+"""What can stand between the services and the stores."""

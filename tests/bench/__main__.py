@@ -1,0 +1,82 @@
+"""``python -m tests.bench`` measures everything and writes ``docs/benchmarks.md``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from stacks.python_target import AWS_LAMBDA, PythonTarget
+from tests.bench.bundles import built_layer, weigh_functions, weigh_layer
+from tests.bench.hot_path import measure_hot_path
+from tests.bench.import_time import measure_import_time
+from tests.bench.report import Conditions, render_page
+from tests.support.emulator import ROOT, emulator_program
+
+_PAGE = ROOT / "docs/benchmarks.md"
+_PACKAGES = ("boto3", "botocore", "aws-lambda-powertools", "pydantic", "pydantic-core")
+
+
+def main() -> None:
+    """Measure, and write the page."""
+    conditions = _conditions()
+    _say("import times")
+    with built_layer(PythonTarget.of_interpreter(sys.executable)) as layer:
+        imports = measure_import_time(layer / "python")
+    _say("bundles")
+    with built_layer(AWS_LAMBDA) as layer:
+        bundles = (*weigh_layer(layer), *weigh_functions())
+    hot_path = measure_hot_path(_say)
+    page = render_page(
+        conditions,
+        hot_path,
+        imports,
+        bundles,
+        (f"Python {AWS_LAMBDA.version}", AWS_LAMBDA.machine),
+    )
+    _PAGE.write_text(page, encoding="utf-8")
+    _say(f"wrote {_PAGE.relative_to(ROOT)}")
+
+
+def _say(what: str) -> None:
+    print(f"bench: {what}", flush=True)
+
+
+def _conditions() -> Conditions:
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    return Conditions(
+        (
+            ("measured", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
+            ("command", "`make bench` (`python -m tests.bench`)"),
+            ("machine", f"{_processor()}, {os.cpu_count()} processors, {platform.machine()}"),
+            ("load when it began", f"{load} (1, 5 and 15 minutes)"),
+            ("system", platform.platform()),
+            ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
+            *((package, version(package)) for package in _PACKAGES),
+            ("MiniStack", _emulator_version()),
+        )
+    )
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"
+
+
+def _emulator_version() -> str:
+    asked = "from importlib.metadata import version; print(version('ministack'))"
+    python = emulator_program().with_name("python")
+    finished = subprocess.run([python, "-c", asked], check=True, capture_output=True, text=True)
+    return finished.stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Sees every DynamoDB request that a boto3 session's clients make, through botocore's events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from mypy_boto3_dynamodb import DynamoDBClient
+
+from tests.bench.capacity import Indexes, Item, ItemWrite, Units, read_units, write_units
+
+_SEEN_BEFORE = "items_before"
+_PARAMETERS = "parameters"
+_WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as it was made.
+
+    Attributes
+    ----------
+    operation
+        DynamoDB's name for it.
+    parts
+        How many items it names; 1 but for transactions.
+    refused
+        Whether a condition failed, so that nothing was written.
+    after_model
+        Whether the model had been called.
+    units
+        Its capacity units by DynamoDB's rules.
+    reported
+        The units that the emulator itself reported; it reports none for refused requests.
+    """
+
+    operation: str
+    parts: int
+    refused: bool
+    after_model: bool
+    units: Units
+    reported: float
+
+    @property
+    def label(self) -> str:
+        """Name the request for a table."""
+        name = self.operation
+        if self.operation == "TransactWriteItems":
+            name += f" of {self.parts}"
+        return name + (" (refused)" if self.refused else "")
+
+
+class Meter:
+    """Records the requests of a session's clients.
+
+    Parameters
+    ----------
+    session
+        Whose clients, made from now on, are seen.
+    probe
+        A client of another session, which reads the items before and after each write.
+    model_calls
+        Returns how often a model has been called so far.
+    """
+
+    def __init__(
+        self,
+        session: boto3.Session,
+        probe: DynamoDBClient,
+        indexes: Indexes,
+        model_calls: Callable[[], int],
+    ) -> None:
+        self._probe = probe
+        self._indexes = indexes
+        self._model_calls = model_calls
+        self._calls_at_start = 0
+        self._requests: list[Request] | None = None
+        # The stubs know only handlers that return nothing; for this event the result counts.
+        before: Any = self._before
+        session.events.register("provide-client-params.dynamodb", before)
+        session.events.register("after-call.dynamodb", self._after)
+
+    @contextmanager
+    def recording(self) -> Iterator[list[Request]]:
+        """Collect the requests that are made meanwhile."""
+        requests: list[Request] = []
+        self._requests, self._calls_at_start = requests, self._model_calls()
+        try:
+            yield requests
+        finally:
+            self._requests = None
+
+    def _before(
+        self, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any
+    ) -> dict[str, Any] | None:
+        if self._requests is None:
+            return None
+        context[_PARAMETERS] = params
+        context[_SEEN_BEFORE] = [self._item(part) for part in _parts(model.name, params)]
+        return {**params, "ReturnConsumedCapacity": "TOTAL"}
+
+    def _after(self, parsed: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+        if self._requests is None:
+            return
+        params = context[_PARAMETERS]
+        refused = "Error" in parsed
+        self._requests.append(
+            Request(
+                operation=model.name,
+                parts=len(_parts(model.name, params)) or 1,
+                refused=refused,
+                after_model=self._model_calls() > self._calls_at_start,
+                units=self._units(model.name, params, context[_SEEN_BEFORE], parsed),
+                reported=0.0 if refused else _reported(parsed),
+            )
+        )
+
+    def _units(
+        self,
+        operation: str,
+        params: dict[str, Any],
+        before: list[Item | None],
+        parsed: dict[str, Any],
+    ) -> Units:
+        if operation not in _WRITES:
+            items = parsed["Items"] if operation == "Query" else [parsed.get("Item")]
+            consistent = params.get("ConsistentRead", False)
+            return Units(read=read_units(items, consistent=consistent))
+        writes = [
+            ItemWrite(part["TableName"], old, self._item(part), part.get("Item"))
+            for part, old in zip(_parts(operation, params), before, strict=True)
+        ]
+        transactional = operation == "TransactWriteItems"
+        return Units(
+            write=sum(
+                write_units(write, self._indexes, transactional=transactional) for write in writes
+            )
+        )
+
+    def _item(self, part: Mapping[str, Any]) -> Item | None:
+        key = part.get("Key") or {name: part["Item"][name] for name in ("pk", "sk")}
+        found = self._probe.get_item(TableName=part["TableName"], Key=key, ConsistentRead=True)
+        return found.get("Item")
+
+
+def _parts(operation: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the single writes that a request consists of."""
+    if operation == "TransactWriteItems":
+        return [next(iter(action.values())) for action in params["TransactItems"]]
+    return [params] if operation in _WRITES else []
+
+
+def _reported(parsed: dict[str, Any]) -> float:
+    consumed = parsed.get("ConsumedCapacity", [])
+    tables = consumed if isinstance(consumed, list) else [consumed]
+    return float(sum(table["CapacityUnits"] for table in tables))

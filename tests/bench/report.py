@@ -1,0 +1,224 @@
+"""Writes the measurements down as a page of the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from tests.bench.bundles import Bundle
+from tests.bench.capacity import Units
+from tests.bench.hot_path import MANY_CONVERSATIONS, REPEATS, Case, HotPath, units_of
+from tests.bench.import_time import BREAKDOWN_ROUNDS, ROUNDS, ImportTimes
+from tests.bench.metering import Request
+
+_INTRODUCTION = """# Benchmarks
+
+What a message costs in DynamoDB, how long the conversation function takes to import, and how large
+the bundles are. `make bench` measures all of it and writes this page anew; nothing here is written
+by hand.
+"""
+
+_HOT_PATH = f"""## What a message costs in DynamoDB
+
+The conversation function itself answers requests, in process and configured as on a production
+stage (no test clock), against a MiniStack of its own and a local server that speaks Bedrock's
+Converse API. botocore's own events count every request that its clients make. Each case ran
+{REPEATS} times and cost the same each time.
+
+The units are computed by DynamoDB's rules from the items that each request met: a write unit for
+each started KB of the larger of the item before and after, twice that for each item of a
+transaction, one more for each change of an index entry; a read unit for each started 4 KB, half of
+it when the read need not be consistent. "(refused)" marks a write whose condition failed. DynamoDB
+bills such a write for its item all the same; what it bills for a cancelled transaction cannot be
+seen without an AWS account, so the price of every item in it is taken: an upper bound. The
+authorizer's reads are not among them: API Gateway keeps its answer for a key for a minute.
+"""
+
+_REPORTED = """MiniStack reports capacity too. Of the {requests} kinds of requests on this page
+{differences} get another figure from it than the one computed here: it reports nothing for refused
+writes, and it takes every read for a small one. Of the {comparable} kinds of writes that succeed,
+{agreeing} get the same figure.
+"""
+
+_NAIVE = """### Beside it: a meter that reads, then writes
+
+A plain comparison from the same run and DynamoDB, written for this page and not a product: get the
+counter, get the session, put the session, update the counter. It is cheaper, most of all where it
+refuses, and not exact: requests that read at the same time all see room, so it admits more than the
+limit, loses counts, and counts a message that the model never answered. It keeps no record of a
+session, settles nothing after the model, and cannot tell a retry from a new request.
+"""
+
+_GROWTH = f"""### Flat growth
+
+The same messages of a customer with one conversation and of a customer with {MANY_CONVERSATIONS:,},
+each with its session's head and record in the table.
+"""
+
+_LENGTHS = """Two costs do grow, with something else. The transcript that `/chat` reads grows with
+the turns of its session, and a refusal reads the sessions that wait for their first answer at that
+moment, in case one of them was left by a crash.
+"""
+
+_IMPORTS = f"""## Import time
+
+Wall time of fresh processes, {ROUNDS} rounds that run each program in turn; the start of a Python
+that does nothing is subtracted. Ratios are to boto3 with one client, which no function on DynamoDB
+can do without; importing the handler makes no client yet, composing its service makes that one.
+"""
+
+_BREAKDOWN = f"""Where the time of the handler goes, by `-X importtime` (median of
+{BREAKDOWN_ROUNDS} runs; tracing makes each module slower than it is otherwise). The time in which
+pydantic builds a model counts for the module that declares it.
+"""
+
+_BUNDLES = """## Size of the bundles
+
+The layer as the stacks build it for {python} on {machine}, and each function's folder. Zipped with
+zlib's default level. boto3 is not in the layer: the runtime brings it.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Under which circumstances the page came to be: name and value of each."""
+
+    facts: tuple[tuple[str, str], ...]
+
+
+def render_page(
+    conditions: Conditions,
+    hot_path: HotPath,
+    imports: ImportTimes,
+    bundles: Sequence[Bundle],
+    target: tuple[str, str],
+) -> str:
+    """Return the page."""
+    python, machine = target
+    cases = (*hot_path.messages, *hot_path.few, *hot_path.many, *hot_path.lengths)
+    return "\n".join(
+        (
+            _INTRODUCTION,
+            _table(("condition", "value"), conditions.facts),
+            _HOT_PATH,
+            _cases(hot_path.messages),
+            _comparison(cases),
+            _NAIVE,
+            _cases(hot_path.naive),
+            _GROWTH,
+            _growth(hot_path.few, hot_path.many),
+            _LENGTHS,
+            _cases(hot_path.lengths),
+            _IMPORTS,
+            _imports(imports),
+            _BREAKDOWN,
+            _table(
+                ("modules", "ms"),
+                ((name, f"{spent:.0f}") for name, spent in imports.breakdown_ms.items()),
+            ),
+            _BUNDLES.format(python=python, machine=machine),
+            _table(
+                ("bundle", "files", "unzipped KB", "zipped KB"),
+                (
+                    (each.name, str(each.files), _kilobytes(each.unzipped), _kilobytes(each.zipped))
+                    for each in bundles
+                ),
+            ).rstrip("\n"),
+            "",
+        )
+    )
+
+
+def _cases(cases: Iterable[Case]) -> str:
+    return _table(
+        (
+            *("message", "outcome", "before the model", "units", "after the model", "units"),
+            *("requests", "units in all"),
+        ),
+        (
+            (
+                case.name,
+                case.outcome,
+                *_side(case.side(after_model=False)),
+                *_side(case.side(after_model=True)),
+                str(len(case.requests)),
+                _units(units_of(case.requests)),
+            )
+            for case in cases
+        ),
+    )
+
+
+def _side(requests: Sequence[Request]) -> tuple[str, str]:
+    if not requests:
+        return "—", "—"
+    names = [(name, len(list(same))) for name, same in groupby(each.label for each in requests)]
+    listed = ", ".join(name if times == 1 else f"{times} x {name}" for name, times in names)
+    return listed, _units(units_of(requests))
+
+
+def _units(units: Units) -> str:
+    parts = [
+        f"{amount:g} {kind}" for amount, kind in ((units.write, "W"), (units.read, "R")) if amount
+    ]
+    return " + ".join(parts) or "0"
+
+
+def _comparison(cases: Sequence[Case]) -> str:
+    kinds = {
+        (request.label, request.units, request.reported)
+        for case in cases
+        for request in case.requests
+    }
+    comparable = [
+        (units, reported)
+        for label, units, reported in kinds
+        if units.write and not label.endswith("(refused)")
+    ]
+    return _REPORTED.format(
+        differences=sum(units.total != reported for _, units, reported in kinds),
+        requests=len(kinds),
+        agreeing=sum(units.write == reported for units, reported in comparable),
+        comparable=len(comparable),
+    )
+
+
+def _growth(few: Sequence[Case], many: Sequence[Case]) -> str:
+    return _table(
+        ("message", "with 1", f"with {MANY_CONVERSATIONS:,}"),
+        (
+            (one.name.removesuffix(", with 1 conversation"), _cost(one), _cost(other))
+            for one, other in zip(few, many, strict=True)
+        ),
+    )
+
+
+def _cost(case: Case) -> str:
+    return f"{len(case.requests)} requests, {_units(units_of(case.requests))}"
+
+
+def _imports(imports: ImportTimes) -> str:
+    base = imports.timings[0].median
+    rows = (
+        (
+            timing.name,
+            f"{timing.median:.0f}",
+            f"{timing.fastest:.0f} to {timing.slowest:.0f}",
+            f"{timing.median / base:.2f}",
+        )
+        for timing in imports.timings
+    )
+    return _table(
+        ("program", "median ms", "range ms", "ratio"),
+        (*rows, ("start of Python, subtracted above", f"{imports.startup_ms:.0f}", "", "")),
+    )
+
+
+def _kilobytes(size: int) -> str:
+    return f"{size / 1000:,.1f}"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,890 @@
+"""Break each rule in the code and see its tests fail: ``python -m tests.mutations``.
+
+Every mutation is made in a copy of the repository, where its tests must pass before and fail
+after it. The same list is the table of ``docs/rules.md``; ``--write`` writes it anew, and
+``--only S2`` tries the mutations of one rule.
+
+Not part of ``make test``: it takes some minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs" / "rules.md"
+
+_CORE = "layers/core/flowstack_core"
+_COPIED = ("layers/core", "tests", "pyproject.toml")
+_FAILED_TESTS = 1  # pytest's exit status; others mean that the tests could not be run
+
+SESSIONS = f"{_CORE}/domain/sessions.py"
+SUBSCRIPTIONS = f"{_CORE}/domain/subscriptions.py"
+IDEMPOTENCY = f"{_CORE}/domain/idempotency.py"
+PERIODS = f"{_CORE}/domain/periods.py"
+PROVIDERS = f"{_CORE}/domain/providers.py"
+FAIR_USE = f"{_CORE}/domain/fair_use.py"
+ADMISSION = f"{_CORE}/services/admission.py"
+CONVERSATIONS = f"{_CORE}/services/conversations.py"
+EXPIRY = f"{_CORE}/services/expiry.py"
+USAGE = f"{_CORE}/services/usage.py"
+DYNAMODB_SESSIONS = f"{_CORE}/adapters/dynamodb_sessions.py"
+DYNAMODB_USAGE = f"{_CORE}/adapters/dynamodb_usage.py"
+
+OF_DOMAIN = "tests/unit/domain/"
+OF_SERVICES = "tests/unit/services/"
+RULES_OF_SESSIONS = f"{OF_SERVICES}test_sessions_rules.py"
+RULES_OF_QUOTA = f"{OF_SERVICES}test_quota_rules.py"
+RULES_OF_PLANS = f"{OF_SERVICES}test_plan_rules.py"
+FAILURES = f"{OF_SERVICES}test_failures_release.py"
+RETRIES = f"{OF_SERVICES}test_idempotency.py"
+FAIR_USE_TESTS = f"{OF_SERVICES}test_fair_use.py"
+USAGE_TESTS = f"{OF_SERVICES}test_usage.py"
+CONTRACT = "tests/contract/test_session_store.py"
+STATEFUL = f"{OF_SERVICES}test_stateful.py::TestSessionsQuotaAndSubscription::runTest"
+
+RULES = {
+    "S1": "The first message of a conversation starts a session and counts one; follow-ups are "
+    "free.",
+    "S2": "A gap of 30:00 or more since the last arrival or delivery ends the session; "
+    "29:59.999 does not. Timestamps decide, never the absence of an item.",
+    "S3": "Racing first messages start one session; a retried request gets the first answer, "
+    "counts nothing and calls no model.",
+    "S4": "A session belongs to the period in which it started.",
+    "S5": "A session in which no message was processed is not billed; nothing else counts.",
+    "S6": "Sessions with managed models and with the customer's own keys both count.",
+    "Q1": "In a period exactly `limit` sessions can start.",
+    "Q2": "At the limit, running sessions go on.",
+    "Q3": "A new period starts at zero by itself at 00:00:00 UTC on the 1st.",
+    "P1": "An upgrade is seen by the very next request; the count is kept.",
+    "P2": "A downgrade takes effect at the next period and can be taken back until then.",
+    "P3": "A cancelled customer is served until the period ends, and is on `free` after it.",
+    "P4": "No managed models on `free`; no provider without the credentials it needs.",
+    "F1": "Beyond fair use requests are refused; nothing is counted and no session ended.",
+    "Failing closed": "When the stores cannot be reached admission is refused, and nothing is "
+    "counted.",
+}
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One way to break a rule.
+
+    Attributes
+    ----------
+    how
+        What is wrong with the mutated code, for a reader of the table.
+    old, new
+        The text to replace, which occurs once in ``file``, and what replaces it.
+    tests
+        Ids of the tests each of which must fail.
+    """
+
+    rule: str
+    how: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def _mutation(
+    rule: str, how: str, file: str, change: tuple[str, str], suite: str, *names: str
+) -> Mutation:
+    tests = tuple(name if "::" in name else f"{suite}::{name}" for name in names)
+    return Mutation(rule, how, file, *change, tests)
+
+
+MUTATIONS = (
+    _mutation(
+        "S1",
+        "no session is ever alive, so that each message starts one",
+        SESSIONS,
+        ("return self.last_activity_at > activity_cutoff(now)", "return False"),
+        RULES_OF_SESSIONS,
+        "test_s1_follow_ups_are_free_however_many",
+        "test_s1_six_messages_are_one_session",
+    ),
+    _mutation(
+        "S1",
+        "all conversations of an agent share one session",
+        CONVERSATIONS,
+        (
+            "Conversation(exchange.caller.customer_id, command.agent, command.conversation_id)",
+            'Conversation(exchange.caller.customer_id, command.agent, "default")',
+        ),
+        RULES_OF_SESSIONS,
+        "test_s1_each_conversation_has_sessions_of_its_own",
+    ),
+    _mutation(
+        "S2",
+        "a session is still alive at 30:00 exactly",
+        SESSIONS,
+        (
+            "self.last_activity_at > activity_cutoff(now)",
+            "self.last_activity_at >= activity_cutoff(now)",
+        ),
+        RULES_OF_SESSIONS,
+        "test_s2_a_gap_of_exactly_30_minutes_starts_a_new_session",
+        f"{OF_DOMAIN}test_sessions.py::"
+        "test_s2_a_gap_of_30_minutes_ends_a_session_and_a_shorter_one_does_not",
+        STATEFUL,
+    ),
+    _mutation(
+        "S2",
+        "a session ends at 29:59.999",
+        SESSIONS,
+        (
+            "INACTIVITY_LIMIT = timedelta(minutes=30)",
+            "INACTIVITY_LIMIT = timedelta(minutes=30, milliseconds=-1)",
+        ),
+        f"{OF_DOMAIN}test_sessions.py",
+        "test_s2_a_gap_of_30_minutes_ends_a_session_and_a_shorter_one_does_not",
+        STATEFUL,
+    ),
+    _mutation(
+        "S2",
+        "the delivery of an answer is not activity",
+        CONVERSATIONS,
+        (
+            "at=exchange.clock.now(),\n            managed",
+            "at=ticket.attempt.at,\n            managed",
+        ),
+        RULES_OF_SESSIONS,
+        "test_s2_the_gap_is_measured_from_the_delivery_of_the_answer",
+        STATEFUL,
+    ),
+    _mutation(
+        "S2",
+        "on DynamoDB: an item that expired and still exists is a live session",
+        DYNAMODB_SESSIONS,
+        (
+            'condition = "last_activity_at > :cutoff AND last_activity_at <= :at"',
+            'condition = ":cutoff < :at AND last_activity_at <= :at"',
+        ),
+        CONTRACT,
+        "test_s2_a_follow_up_at_29_59_999999_goes_on_and_one_at_30_00_does_not",
+    ),
+    _mutation(
+        "S3",
+        "whoever loses the race for a start tries to start again",
+        ADMISSION,
+        (
+            "case SessionAlive():\n                return _Next.FOLLOW_UP",
+            "case SessionAlive():\n                return _Next.START",
+        ),
+        RULES_OF_SESSIONS,
+        "test_s3_fifty_racing_first_messages_of_one_conversation_start_one_session",
+    ),
+    _mutation(
+        "S3",
+        "on DynamoDB: a start replaces a session that is alive",
+        DYNAMODB_SESSIONS,
+        (
+            "OR (last_activity_at <= :cutoff AND attribute_exists(processed_at))",
+            "OR :cutoff = :cutoff",
+        ),
+        CONTRACT,
+        "test_s3_fifty_racing_starts_of_one_conversation_are_one_session",
+    ),
+    _mutation(
+        "S3",
+        "a stored answer is found and not given",
+        CONVERSATIONS,
+        ("if exchange.claim is not None and exchange.claim.answer is not None:", "if False:"),
+        RETRIES,
+        "test_s3_a_retry_gets_the_first_answer_calls_no_model_and_counts_nothing",
+        "test_s3_a_retry_after_the_session_ended_starts_no_new_one",
+    ),
+    _mutation(
+        "S3",
+        "the answer is not stored with the settlement",
+        CONVERSATIONS,
+        ("answer=document if exchange.claim is not None else None", "answer=None"),
+        RETRIES,
+        "test_s3_an_answer_settled_unseen_is_kept_for_the_retry",
+        "test_s3_a_retry_in_the_next_period_counts_in_neither",
+    ),
+    _mutation(
+        "S3",
+        "another payload under the same key is answered with the first answer",
+        CONVERSATIONS,
+        ("if found.key.fingerprint != key.fingerprint:", "if False:"),
+        RETRIES,
+        "test_s3_the_same_key_with_another_payload_is_a_conflict",
+        "test_s3_the_same_key_with_another_payload_is_a_conflict_while_the_first_runs",
+    ),
+    _mutation(
+        "S3",
+        "a key is taken over while its first request still runs",
+        IDEMPOTENCY,
+        ("self.answer is None and self.lease_until <= now", "self.answer is None"),
+        RETRIES,
+        "test_s3_a_repeat_while_the_first_still_runs_is_told_when_to_come_back",
+        "test_s3_racing_repeats_call_the_model_once",
+    ),
+    _mutation(
+        "S3",
+        "the key of a killed request is never given up",
+        IDEMPOTENCY,
+        ("self.answer is None and self.lease_until <= now", "False"),
+        RETRIES,
+        "test_s3_a_killed_request_is_taken_over_when_it_cannot_be_running_any_more",
+        f"{FAILURES}::"
+        "test_s3_the_retry_of_a_request_killed_at_any_write_is_answered_and_counts_once",
+    ),
+    _mutation(
+        "S3",
+        "a failed request keeps its key until its lease is over",
+        CONVERSATIONS,
+        ("            self._drop(exchange)\n            raise", "            raise"),
+        RETRIES,
+        "test_s3_after_a_failure_a_retry_runs_at_once",
+        "test_s3_a_refusal_is_not_remembered",
+    ),
+    _mutation(
+        "S4",
+        "a session ends with its period",
+        SESSIONS,
+        (
+            "return self.last_activity_at > activity_cutoff(now)",
+            "return self.last_activity_at > activity_cutoff(now) and now < self.period.end",
+        ),
+        RULES_OF_SESSIONS,
+        "test_s4_a_session_across_the_end_of_a_period_belongs_to_the_one_it_started_in",
+        "test_s4_a_session_kept_alive_through_a_whole_period_never_counts_in_it",
+        STATEFUL,
+    ),
+    _mutation(
+        "S4",
+        "a session counts in the period in which it would end",
+        ADMISSION,
+        (
+            "period = Period.containing(attempt.at)",
+            "period = Period.containing(attempt.at + timedelta(minutes=30))",
+        ),
+        RULES_OF_SESSIONS,
+        "test_s4_a_session_across_the_end_of_a_period_belongs_to_the_one_it_started_in",
+        STATEFUL,
+    ),
+    _mutation(
+        "S5",
+        "a failure that is seen releases nothing",
+        CONVERSATIONS,
+        (
+            "            self._admission.withdraw(ticket, clock, budget)\n            raise",
+            "            raise",
+        ),
+        FAILURES,
+        "test_s5_a_session_whose_model_failed_is_released_at_once",
+        "test_s5_tool_results_without_a_session_that_asked_for_them_count_nothing",
+        STATEFUL,
+    ),
+    _mutation(
+        "S5",
+        "only the model's own errors release, not a bug and not a signal to stop",
+        CONVERSATIONS,
+        (
+            "except BaseException:\n            # Also on",
+            "except ModelTimeoutError:\n            # Also on",
+        ),
+        FAILURES,
+        "test_s5_a_session_whose_model_failed_is_released_at_once",
+    ),
+    _mutation(
+        "S5",
+        "a session is released while another message of it is being answered",
+        SESSIONS,
+        (
+            "return self.held and all(until <= now for until in self.in_flight.values())",
+            "return self.held",
+        ),
+        FAILURES,
+        "test_s5_a_failed_first_message_does_not_take_a_racing_second_with_it",
+        "test_s5_a_session_with_one_dead_and_one_running_attempt_is_not_released",
+        STATEFUL,
+    ),
+    _mutation(
+        "S5",
+        "a processed session is released when a later message fails",
+        SESSIONS,
+        ("return self.processed_at is None", "return True"),
+        f"{OF_DOMAIN}test_sessions.py",
+        "test_s5_a_processed_session_is_never_releasable",
+        STATEFUL,
+    ),
+    _mutation(
+        "S5",
+        "a refusal does not look for crashed sessions",
+        ADMISSION,
+        (
+            "if session.releasable(attempt.at) and self._release(session, attempt, budget)",
+            "if False",
+        ),
+        FAILURES,
+        "test_s5_a_crashed_session_counts_only_until_it_cannot_be_running_any_more",
+        "test_s5_a_function_killed_at_any_write_leaves_a_count_that_is_right_or_rights_itself",
+        STATEFUL,
+    ),
+    _mutation(
+        "S5",
+        "a crashed session that ended is not released before the next one starts",
+        ADMISSION,
+        (
+            "        if held is not None:\n            self._release(held, attempt, budget)",
+            "        del held, attempt, budget",
+        ),
+        FAILURES,
+        "test_s5_a_crashed_session_that_ended_gives_way_to_the_next_of_its_conversation",
+        STATEFUL,
+    ),
+    _mutation(
+        "S5",
+        "expiry releases nothing",
+        EXPIRY,
+        ("return self._sessions.release_expired(session, self._clock.now())", "return True"),
+        FAILURES,
+        "test_s5_expiry_releases_a_session_in_which_nothing_was_processed_once",
+        STATEFUL,
+    ),
+    _mutation(
+        "S5",
+        "on DynamoDB: a release is done as often as it is asked for",
+        DYNAMODB_SESSIONS,
+        ('"attribute_exists(pk) AND attribute_not_exists(released_at)"', '"attribute_exists(pk)"'),
+        CONTRACT,
+        "test_s5_what_expiry_deleted_is_released_once_by_its_image",
+    ),
+    _mutation(
+        "S6",
+        "a session with an own key is given back as soon as it is answered",
+        CONVERSATIONS,
+        (
+            "            self._settle(exchange, ticket, answer, document)\n",
+            (
+                "            if exchange.managed:\n"
+                "                self._settle(exchange, ticket, answer, document)\n"
+                "            else:\n"
+                "                self._admission.withdraw(ticket, clock, budget)\n"
+            ),
+        ),
+        RULES_OF_SESSIONS,
+        "test_s6_sessions_with_managed_models_and_with_own_keys_both_count",
+        STATEFUL,
+    ),
+    _mutation(
+        "S6",
+        "a message that changes who pays starts a session of its own",
+        CONVERSATIONS,
+        (
+            "Conversation(exchange.caller.customer_id, command.agent, command.conversation_id)",
+            (
+                "Conversation(exchange.caller.customer_id, command.agent, "
+                "f'{command.conversation_id}{exchange.managed}')"
+            ),
+        ),
+        RULES_OF_SESSIONS,
+        "test_s6_changing_who_pays_for_the_model_stays_in_the_session",
+    ),
+    _mutation(
+        "Q1",
+        "a full quota is not refused while sessions are held",
+        ADMISSION,
+        ("        if released:\n            return", "        if held:\n            return"),
+        RULES_OF_QUOTA,
+        "test_q1_a_refusal_explains_itself",
+    ),
+    _mutation(
+        "Q1",
+        "on DynamoDB: one session more than the limit can start, also at a limit of zero",
+        DYNAMODB_USAGE,
+        ("sessions_used < session_limit", "sessions_used <= session_limit"),
+        CONTRACT,
+        "test_q1_the_start_after_the_last_is_refused",
+        "test_q1_a_limit_of_zero_admits_nothing",
+    ),
+    _mutation(
+        "Q1",
+        "on DynamoDB: a start that is repeated after its answer was lost counts again",
+        DYNAMODB_SESSIONS,
+        (
+            "    if head.session_id == session_id:\n        return Admitted(head, started=True)\n",
+            "",
+        ),
+        CONTRACT,
+        "test_s3_a_start_that_is_repeated_counts_once",
+    ),
+    _mutation(
+        "Q1",
+        "the limit a refusal states is not the one that is enforced",
+        f"{_CORE}/domain/quota.py",
+        ('"limit": self.usage.session_limit', '"limit": self.usage.sessions_remaining'),
+        RULES_OF_QUOTA,
+        "test_q1_a_refusal_explains_itself",
+        f"{OF_DOMAIN}test_quota.py::test_a_refusal_says_what_is_used_held_and_when_it_resets",
+    ),
+    _mutation(
+        "Q2",
+        "a follow-up asks the quota",
+        ADMISSION,
+        (
+            (
+                "            case Admitted(session, started):\n"
+                "                return Ticket(attempt, session, started)\n"
+                "            case ManagedNotGranted"
+            ),
+            (
+                "            case Admitted(session, started):\n"
+                "                used = self._usage.period_usage(attempt.conversation.customer_id, "
+                "period)\n"
+                "                if used is not None and used.exhausted:\n"
+                "                    self._refuse_unless_room_appears("
+                "attempt, period, used, budget)\n"
+                "                return Ticket(attempt, session, started)\n"
+                "            case ManagedNotGranted"
+            ),
+        ),
+        RULES_OF_QUOTA,
+        "test_q2_at_the_limit_running_sessions_go_on_until_inactivity_ends_them",
+        STATEFUL,
+    ),
+    _mutation(
+        "Q3",
+        "the month changes by local time, one hour late",
+        PERIODS,
+        (
+            "utc = instant.astimezone(UTC)",
+            "utc = instant - __import__('datetime').timedelta(hours=1)",
+        ),
+        f"{OF_DOMAIN}test_periods.py",
+        "test_q3_a_period_begins_at_midnight_utc_on_the_first",
+        f"{RULES_OF_QUOTA}::test_q3_a_new_period_starts_at_zero_at_midnight_by_itself",
+    ),
+    _mutation(
+        "Q3",
+        "a new period waits for something to open it",
+        ADMISSION,
+        (
+            (
+                "            case PeriodNotOpen():\n"
+                "                self._refresh_entitlement(attempt, period, None, budget)"
+            ),
+            "            case PeriodNotOpen():\n                return _Next.START",
+        ),
+        RULES_OF_QUOTA,
+        "test_q3_a_new_period_starts_at_zero_at_midnight_by_itself",
+        "test_q3_racing_first_messages_of_a_period_open_it_once",
+    ),
+    _mutation(
+        "P1",
+        "a refusal does not ask whether the limit was raised meanwhile",
+        ADMISSION,
+        (
+            (
+                "        if self._refresh_entitlement(attempt, period, usage, budget):\n"
+                "            return\n        held ="
+            ),
+            "        held =",
+        ),
+        RULES_OF_PLANS,
+        "test_p1_an_upgrade_that_the_open_counter_has_not_seen_is_found_before_refusing",
+    ),
+    _mutation(
+        "P1",
+        "a refusal of managed models does not ask whether the tier was raised meanwhile",
+        ADMISSION,
+        (
+            (
+                "                if not self._refresh_entitlement("
+                "attempt, period, usage, budget):\n"
+                "                    raise _managed_refused(usage)"
+            ),
+            "                raise _managed_refused(usage)",
+        ),
+        RULES_OF_PLANS,
+        "test_p1_an_upgrade_from_free_allows_managed_models_at_once",
+    ),
+    _mutation(
+        "P1",
+        "an upgrade waits for the next period",
+        SUBSCRIPTIONS,
+        (
+            (
+                "    if terms.raises(current):\n"
+                "        return replace(settled, terms=terms, pending=None)\n"
+            ),
+            "",
+        ),
+        RULES_OF_PLANS,
+        "test_p1_the_very_next_request_after_an_upgrade_sees_the_new_limit_and_keeps_the_count",
+        STATEFUL,
+    ),
+    _mutation(
+        "P1",
+        "usage shows the entitlement of a counter that is behind the subscription",
+        USAGE,
+        (
+            "if usage is None or usage.subscription_version < subscription.version:",
+            "if usage is None:",
+        ),
+        USAGE_TESTS,
+        "test_p1_usage_shows_an_upgrade_that_the_counter_has_not_seen",
+    ),
+    _mutation(
+        "P2",
+        "a downgrade takes effect at once",
+        SUBSCRIPTIONS,
+        ("if terms.raises(current):", "if True:"),
+        RULES_OF_PLANS,
+        "test_p2_a_downgrade_leaves_the_present_period_as_it_was_paid",
+        f"{OF_DOMAIN}test_subscriptions.py::test_p2_a_downgrade_waits_for_the_next_period",
+        STATEFUL,
+    ),
+    _mutation(
+        "P2",
+        "an upgrade leaves a pending downgrade waiting",
+        SUBSCRIPTIONS,
+        (
+            "return replace(settled, terms=terms, pending=None)",
+            "return replace(settled, terms=terms)",
+        ),
+        RULES_OF_PLANS,
+        "test_p2_a_downgrade_is_undone_by_taking_it_back_or_by_an_upgrade",
+        f"{OF_DOMAIN}test_subscriptions.py::test_p2_an_upgrade_clears_a_pending_downgrade",
+        STATEFUL,
+    ),
+    _mutation(
+        "P3",
+        "a cancellation never takes effect",
+        SUBSCRIPTIONS,
+        (
+            "period >= self.pending.effective_period:\n            return self.pending.terms",
+            "period >= self.pending.effective_period:\n            return self.terms",
+        ),
+        RULES_OF_PLANS,
+        "test_p3_after_a_cancellation_service_goes_on_until_the_period_ends",
+        STATEFUL,
+    ),
+    _mutation(
+        "P4",
+        "every tier includes managed models",
+        SUBSCRIPTIONS,
+        ("return plan_for(self.tier).managed_models", "return True"),
+        RULES_OF_PLANS,
+        "test_p4_managed_models_on_free_are_refused_by_name_and_count_nothing",
+        "test_p4_on_free_a_session_with_an_own_key_cannot_turn_to_managed_models",
+        STATEFUL,
+    ),
+    _mutation(
+        "P4",
+        "a session that may use managed models may do so for ever",
+        SESSIONS,
+        (
+            "return self.managed_until is not None and self.managed_until > now",
+            "return self.managed_until is not None",
+        ),
+        RULES_OF_PLANS,
+        "test_p4_a_session_that_straddles_a_cancellation_goes_on_with_own_keys_only",
+    ),
+    _mutation(
+        "P4",
+        "missing credentials mean the managed provider, whichever was asked for",
+        PROVIDERS,
+        (
+            "        if provider.managed:\n            return None",
+            "        if provider:\n            return None",
+        ),
+        RULES_OF_PLANS,
+        "test_p4_a_byok_only_provider_without_credentials_is_refused",
+    ),
+    _mutation(
+        "F1",
+        "requests are never too many",
+        FAIR_USE,
+        ("if requests.used >= limits.requests_per_minute:", "if False:"),
+        FAIR_USE_TESTS,
+        "test_f1_beyond_the_minutes_requests_nothing_is_counted_and_no_model_called",
+        "test_f1_a_refusal_ends_no_session",
+    ),
+    _mutation(
+        "F1",
+        "managed tokens are not counted",
+        FAIR_USE,
+        ("used += tokens", "used += 0"),
+        FAIR_USE_TESTS,
+        "test_f1_the_managed_tokens_of_a_day_are_counted_by_answers",
+    ),
+    _mutation(
+        "F1",
+        "a refusal believes the tier in the authorizer's cache",
+        CONVERSATIONS,
+        ("        if tier is not caller.tier:", "        if False:"),
+        FAIR_USE_TESTS,
+        "test_f1_and_p1_a_refusal_first_makes_sure_of_the_tier",
+    ),
+    _mutation(
+        "Failing closed",
+        "a start whose answer never came is left counted",
+        ADMISSION,
+        ("            self._withdraw(attempt, at, budget)\n            raise", "            raise"),
+        FAILURES,
+        "test_a_start_that_took_effect_unseen_is_taken_back_when_time_runs_out",
+        "test_a_follow_up_that_took_effect_unseen_leaves_nothing_in_flight",
+    ),
+    _mutation(
+        "Failing closed",
+        "retries go on until no time is left for the model",
+        ADMISSION,
+        ("_MODEL_RESERVE_SECONDS = 12.0", "_MODEL_RESERVE_SECONDS = 0.0"),
+        FAILURES,
+        "test_retries_stop_while_there_is_still_time_for_the_model",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Trap:
+    """A bug that other metering systems had, and the tests that keep it out of this one."""
+
+    bug: str
+    tests: tuple[str, ...]
+
+
+TRAPS = (
+    Trap(
+        "Concurrent calls pass the limit before the spend is recorded, first requests above all",
+        (
+            f"{RULES_OF_QUOTA}::test_q1_exactly_limit_of_200_racing_conversations_start",
+            f"{RULES_OF_QUOTA}::test_q3_racing_first_messages_of_a_period_open_it_once",
+        ),
+    ),
+    Trap(
+        "One way in skips the limit",
+        (
+            f"{RULES_OF_QUOTA}::test_q1_exactly_limit_sessions_start_and_the_next_is_refused",
+            (
+                f"{RULES_OF_SESSIONS}::"
+                "test_s1_the_outcome_does_not_depend_on_which_write_is_tried_first"
+            ),
+        ),
+    ),
+    Trap(
+        "Reservations leaked by crashes become refusals that nobody can explain",
+        (
+            (
+                f"{FAILURES}::"
+                "test_s5_a_crashed_session_counts_only_until_it_cannot_be_running_any_more"
+            ),
+            (
+                f"{FAILURES}::test_s5_a_function_killed_at_any_write_leaves_a_count_that_is_right_"
+                "or_rights_itself"
+            ),
+        ),
+    ),
+    Trap(
+        "A failed clean-up counts the reservation and the actual",
+        (
+            f"{FAILURES}::test_s5_a_release_whose_answer_was_lost_is_not_done_twice",
+            (
+                f"{FAILURES}::"
+                "test_a_settlement_that_took_effect_unseen_is_neither_released_nor_counted_again"
+            ),
+        ),
+    ),
+    Trap(
+        "The reset misses somebody, wipes live use, or leaves a stale cache",
+        (
+            f"{RULES_OF_QUOTA}::test_q3_a_new_period_starts_at_zero_at_midnight_by_itself",
+            f"{RULES_OF_QUOTA}::test_q3_a_period_in_which_nothing_happened_needs_no_opening",
+        ),
+    ),
+    Trap(
+        "The marker against duplicates is written before the effect, so a retry meters nothing",
+        (
+            f"{RETRIES}::test_s3_marker_and_effect_are_one_write",
+            (
+                f"{FAILURES}::"
+                "test_s3_the_retry_of_a_request_killed_at_any_write_is_answered_and_counts_once"
+            ),
+        ),
+    ),
+    Trap(
+        "One session is billed several times; messages of the same second at the time-out make "
+        "duplicates",
+        (
+            f"{RULES_OF_SESSIONS}::test_s3_racing_messages_after_the_time_out_start_one_session",
+            (
+                f"{RULES_OF_SESSIONS}::"
+                "test_s3_fifty_racing_first_messages_of_one_conversation_start_one_session"
+            ),
+        ),
+    ),
+    Trap(
+        "An immediate downgrade cuts what was paid for",
+        (
+            f"{RULES_OF_PLANS}::test_p2_a_downgrade_leaves_the_present_period_as_it_was_paid",
+            (
+                f"{OF_DOMAIN}test_subscriptions.py::"
+                "test_every_change_raises_the_version_and_never_lowers_the_present_terms"
+            ),
+        ),
+    ),
+    Trap(
+        "Expired items are still returned, typically for days",
+        (f"{RULES_OF_SESSIONS}::test_s2_an_expired_item_that_still_exists_is_not_a_live_session",),
+    ),
+    Trap(
+        "An increment that is retried after a time-out counts twice",
+        (
+            f"{RULES_OF_QUOTA}::test_q1_exactly_limit_of_200_start_while_a_third_of_the_calls_fail",
+            (
+                f"{RULES_OF_QUOTA}::"
+                "test_q1_the_count_is_exact_whatever_fails_and_whenever_time_runs_out"
+            ),
+            f"{CONTRACT}::test_s3_a_start_that_is_repeated_counts_once",
+        ),
+    ),
+    Trap(
+        "A quota in several shards admits more than the limit",
+        (f"{RULES_OF_QUOTA}::test_q1_exactly_limit_of_200_racing_conversations_start",),
+    ),
+    Trap(
+        "An idempotency layer lets a second request run after a function was killed",
+        (
+            f"{RETRIES}::test_s3_a_killed_request_is_taken_over_when_it_cannot_be_running_any_more",
+            f"{RETRIES}::test_s3_racing_retries_of_a_killed_request_call_the_model_once",
+            f"{RETRIES}::test_s3_a_request_whose_key_was_taken_over_meanwhile_is_not_delivered",
+        ),
+    ),
+    Trap(
+        "A limit of zero still admits one",
+        (
+            f"{RULES_OF_QUOTA}::test_q1_exactly_limit_sessions_start_and_the_next_is_refused",
+            f"{CONTRACT}::test_q1_a_limit_of_zero_admits_nothing",
+        ),
+    ),
+)
+
+
+def document() -> str:
+    """Return ``docs/rules.md``."""
+    return "\n".join(
+        [
+            "# The rules, their tests, and how each was seen to fail",
+            "",
+            (
+                "Written by `python -m tests.mutations --write`; `python -m tests.mutations` "
+                "breaks each rule in a copy of the repository and makes sure that the tests "
+                "named here fail. More tests of a rule are found by its name: they all begin with "
+                "`test_s1_`, `test_q1_` and so on."
+            ),
+            "",
+            "| rule | what it says |",
+            "|---|---|",
+            *(f"| {rule} | {says} |" for rule, says in RULES.items()),
+            "",
+            "## How each rule was broken",
+            "",
+            "| rule | how it was broken | in | tests that failed |",
+            "|---|---|---|---|",
+            *(
+                f"| {mutation.rule} | {mutation.how} | `{_short(mutation.file)}` "
+                f"| {_names(mutation.tests)} |"
+                for mutation in MUTATIONS
+            ),
+            "",
+            "## What broke in other systems that meter",
+            "",
+            "| what went wrong there | tests that keep it out of here |",
+            "|---|---|",
+            *(f"| {trap.bug} | {_names(trap.tests)} |" for trap in TRAPS),
+            "",
+        ]
+    )
+
+
+def _short(file: str) -> str:
+    return file.removeprefix(f"{_CORE}/")
+
+
+def _names(tests: Iterable[str]) -> str:
+    return "<br>".join(f"`{_name(test)}`" for test in tests)
+
+
+def _name(test: str) -> str:
+    file, *path = test.split("::")
+    return f"{Path(file).stem}: {path[0]}"
+
+
+def _copy(folder: Path) -> None:
+    for name in _COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    emulator = Path(".local/emulator-venv")
+    (folder / emulator.parent).mkdir()
+    (folder / emulator).symlink_to(ROOT / emulator)
+
+
+def _run(folder: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
+    options = ["-q", "-rf", "--tb=no", "-p", "no:cacheprovider", "-p", "tests.support.unshrunk"]
+    command = [sys.executable, "-B", "-m", "pytest", *options]
+    return subprocess.run(
+        [*command, *tests], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def _survivors(folder: Path, mutation: Mutation) -> list[str]:
+    """Return those of a mutation's tests that did not fail."""
+    file = folder / mutation.file
+    original = file.read_text(encoding="utf-8")
+    file.write_text(original.replace(mutation.old, mutation.new), encoding="utf-8")
+    try:
+        finished = _run(folder, mutation.tests)
+    finally:
+        file.write_text(original, encoding="utf-8")
+    if finished.returncode not in {0, _FAILED_TESTS}:
+        raise SystemExit(f"{mutation.rule}, {mutation.how}:\n{finished.stdout}{finished.stderr}")
+    failed = re.findall(r"^FAILED ([^\s\[]+)", finished.stdout, re.MULTILINE)
+    return [test for test in mutation.tests if test not in failed]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Try the mutations; return 1 if a test did not notice one."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write docs/rules.md and stop")
+    parser.add_argument("--only", help="try the mutations of this rule")
+    options = parser.parse_args(arguments)
+    if options.write:
+        DOCUMENT.write_text(document(), encoding="utf-8")
+        return 0
+    chosen = [m for m in MUTATIONS if options.only in {None, m.rule}]
+    unnoticed = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _copy(folder)
+        unbroken = _run(folder, sorted({test for m in chosen for test in m.tests}))
+        if unbroken.returncode != 0:
+            raise SystemExit(f"The tests fail before anything is broken:\n{unbroken.stdout}")
+        for mutation in chosen:
+            survivors = _survivors(folder, mutation)
+            unnoticed += bool(survivors)
+            print(f"{'MISSED' if survivors else 'noticed':8} {mutation.rule}: {mutation.how}")
+            for test in survivors:
+                print(f"         passes all the same: {test}")
+    print(f"{len(chosen) - unnoticed} of {len(chosen)} mutations were noticed by all their tests.")
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

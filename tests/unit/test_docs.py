@@ -1,0 +1,267 @@
+"""What the documentation says is checked wherever a program can check it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import typer.main
+from aws_cdk import App, Environment
+from aws_cdk.assertions import Template
+from pydantic import BaseModel
+from typer.core import TyperGroup
+
+from flowstack_admin.main import app as admin_app
+from flowstack_core.http import admin_routes, documents, requests, telemetry
+from flowstack_docs.pages import ROOT, documented_pages, places, refreshed
+from flowstack_docs.tables import TABLES
+from stacks.application import Application
+from stacks.sources import Sources
+
+PAGES = documented_pages()
+PAGES_WITH_EXAMPLES = (ROOT / "README.md", ROOT / "docs/api.md")
+
+_FENCE = re.compile(r"^ *```(?P<info>[^\n]*)\n(?P<code>.*?)^ *```$", re.DOTALL | re.MULTILINE)
+_SPAN = re.compile(r"`([^`\n]+)`")
+_LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_POSTED = re.compile(r'curl -sS "\$API/(\w+)".*?-d \'(.*?)\'', re.DOTALL)
+_REPOSITORY_FOLDERS = ("docs", "functions", "layers", "requirements", "stacks", "tests", "tools")
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=named)
+
+
+def fences(page: Path) -> Iterator[tuple[list[str], str]]:
+    """Yield the words after the backticks, and the code, of each fenced block."""
+    for fence in _FENCE.finditer(page.read_text(encoding="utf-8")):
+        yield fence["info"].split(), fence["code"]
+
+
+def code_of(page: Path) -> list[str]:
+    """Return everything that is written as code: lines of blocks, and spans."""
+    text = page.read_text(encoding="utf-8")
+    lines = [
+        line.strip()
+        for info, code in fences(page)
+        if info[:1] in ([], ["bash"])
+        for line in code.replace("\\\n", " ").splitlines()
+    ]
+    return [*lines, *_SPAN.findall(_FENCE.sub("", text))]
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors GitHub gives a page's headings."""
+    headings = _HEADING.findall(_FENCE.sub("", page.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+# --- links and names ----------------------------------------------------------------------------
+
+
+@every_page
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for link in _LINK.findall(page.read_text(encoding="utf-8")):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{link} is not there"
+        assert not anchor or anchor in anchors(target), f"{link}: there is no such heading"
+
+
+@every_page
+def test_every_path_of_the_repository_that_is_named_exists(page: Path) -> None:
+    for code in code_of(page):
+        if re.fullmatch(rf"({'|'.join(_REPOSITORY_FOLDERS)})/[\w./-]+", code):
+            assert (ROOT / code).exists(), f"{code} is not there"
+
+
+def test_every_decision_is_listed_in_the_architecture() -> None:
+    listed = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    for decision in sorted((ROOT / "docs/decisions").glob("*.md")):
+        title = decision.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+        assert f"[{title}](decisions/{decision.name})" in listed
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+@every_page
+def test_generated_tables_are_current(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert refreshed(text) == text, "run python -m flowstack_docs"
+
+
+def test_every_table_has_its_place() -> None:
+    found = [name for page in PAGES for name in places(page.read_text(encoding="utf-8"))]
+    assert sorted(found) == sorted(TABLES)
+
+
+def test_the_default_model_is_the_one_that_the_page_names() -> None:
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    assert f"`model` is `{requests.DEFAULT_MODEL}`" in page
+
+
+def not_called() -> NoReturn:
+    raise AssertionError("describing the routes answers no request")
+
+
+def test_the_operators_routes_are_those_that_there_are() -> None:
+    app = admin_routes.admin_app(not_called, not_called, test_clocks=True)
+    paths: dict[str, dict[str, Any]] = json.loads(app.get_openapi_json_schema())["paths"]
+    there = {
+        f"{method.upper()} {path.replace('<', '{').replace('>', '}')}"
+        for path, operations in paths.items()
+        for method in operations
+    }
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([A-Z]+ /admin/[^`]+)` \|", page, re.MULTILINE)) == there
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+def make_targets() -> set[str]:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    return set(re.findall(r"^([a-z]+):(?!=)", makefile, re.MULTILINE))
+
+
+@every_page
+def test_every_make_target_that_is_named_exists(page: Path) -> None:
+    for code in code_of(page):
+        for target in re.findall(r"(?:^|&& )make ([a-z-]+)", code):
+            assert target in make_targets(), f"make {target}"
+
+
+def admin_commands(page: Path) -> Iterator[list[str]]:
+    """Yield the arguments of each call of the operator's tool."""
+    for code in code_of(page):
+        direct = re.match(r"flowstack-admin (?!-)(.+)", code)
+        by_make = re.match(r'make admin ARGS="(.+)"', code)
+        arguments = (direct or by_make or [None, None])[1]
+        if arguments and "…" not in arguments:
+            yield shlex.split(arguments)
+
+
+@every_page
+def test_every_command_and_option_of_flowstack_admin_that_is_named_exists(page: Path) -> None:
+    for arguments in admin_commands(page):
+        command = typer.main.get_command(admin_app)
+        rest = list(arguments)
+        while isinstance(command, TyperGroup):
+            assert rest, f"{shlex.join(arguments)} is not a whole command"
+            assert rest[0] in command.commands, shlex.join(arguments)
+            command = command.commands[rest.pop(0)]
+        known = {option for parameter in command.params for option in parameter.opts}
+        for word in rest:
+            assert not word.startswith("--") or word in known, shlex.join(arguments)
+
+
+def test_the_runbook_has_every_command_of_flowstack_admin() -> None:
+    group = typer.main.get_command(admin_app)
+    assert isinstance(group, TyperGroup)
+    there = {
+        f"{name} {inner}"
+        for name, command in group.commands.items()
+        for inner in (command.commands if isinstance(command, TyperGroup) else ("",))
+    }
+    shown = [shlex.join(one) for one in admin_commands(ROOT / "docs/operations.md")]
+    assert {words for words in there if not any(one.startswith(words) for one in shown)} == set()
+
+
+# --- examples -----------------------------------------------------------------------------------
+
+
+def model_named(name: str) -> type[BaseModel]:
+    modules = (requests, documents, admin_routes)
+    found: type[BaseModel] = next(
+        getattr(module, name) for module in modules if hasattr(module, name)
+    )
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_EXAMPLES, ids=named)
+def test_every_json_example_is_what_it_is_said_to_be(page: Path) -> None:
+    examples = [(info, code) for info, code in fences(page) if info[:1] == ["json"]]
+    assert examples
+    for info, code in examples:
+        assert len(info) == 2, f"say which model this is:\n{code}"
+        model_named(info[1]).model_validate_json(code)
+
+
+def test_every_body_that_curl_sends_is_one_the_api_takes() -> None:
+    sent = [
+        found.groups()
+        for info, code in fences(ROOT / "README.md")
+        if info == ["bash"] and (found := _POSTED.search(code))
+    ]
+    assert {route for route, _ in sent} == {"chat", "invoke"}
+    for route, body in sent:
+        bodies: dict[str, type[BaseModel]] = {
+            "chat": requests.ChatBody,
+            "invoke": requests.InvokeBody,
+        }
+        bodies[route].model_validate_json(body)
+
+
+def test_the_python_example_is_python_and_sends_what_the_api_takes() -> None:
+    (code,) = [code for info, code in fences(ROOT / "README.md") if info == ["python"]]
+    sent = [
+        {key.value for key in node.keys if isinstance(key, ast.Constant)}
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Dict)
+    ]
+    assert {"agent", "message"} in sent
+
+
+# --- metrics and alarms -------------------------------------------------------------------------
+
+
+def test_every_metric_is_in_the_runbook() -> None:
+    code = (ROOT / "layers/core/flowstack_core/http").glob("*.py")
+    written = {
+        name
+        for source in code
+        for name in re.findall(r'\bcount\("(\w+)"', source.read_text(encoding="utf-8"))
+    }
+    runbook = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    table = runbook.split("\n## Metrics\n")[1].split("\n## ")[0]
+    named_there = set(re.findall(r"`([A-Z][A-Za-z]+)`", table)) - {"FlowStack"}
+    assert named_there == written | set(telemetry._REFUSALS.values())
+
+
+@pytest.fixture(scope="module")
+def alarm_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    context: dict[str, Any] = {"stage": "prod", "aws:cdk:bundling-stacks": []}
+    app = App(context=context, outdir=str(tmp_path_factory.mktemp("prod")))
+    application = Application(app, Sources(ROOT), Environment())
+    alarms = Template.from_stack(application.monitoring).find_resources("AWS::CloudWatch::Alarm")
+    return {
+        alarm["Properties"]["AlarmName"].removeprefix("FlowStack-prod-")
+        for alarm in alarms.values()
+    }
+
+
+def test_the_runbook_has_a_section_for_every_alarm_and_for_no_other(
+    alarm_names: set[str],
+) -> None:
+    runbook = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^### (\w+)$", runbook.split("\n## Alarms\n")[1], re.MULTILINE)
+    assert len(sections) == len(set(sections))
+    assert set(sections) == alarm_names
+
+
+def test_the_price_of_the_alarms_is_for_as_many_as_there_are(alarm_names: set[str]) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{len(alarm_names)} alarms, ${len(alarm_names) * 0.10:.2f}" in readme
