@@ -7,11 +7,11 @@ Amazon Bedrock; both are transparent until a test tells them otherwise.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,6 +26,9 @@ from tests.support.faulty_dynamodb import Faults, FaultyDynamoDB
 
 _numbers = count(1)
 MODEL = "claude-haiku-4-5"
+
+CONNECTIONS = 24
+"""How many requests of one customer are on the way at once; more wait for their turn."""
 
 
 @dataclass
@@ -92,17 +95,20 @@ class Stack:
     dynamodb: FaultyDynamoDB
     bedrock: ConverseServer
     tls: ssl.SSLContext
+    clients: list[httpx.Client] = field(default_factory=list)
 
     def anonymous(self, **headers: str) -> httpx.Client:
-        """Return a client without a key."""
-        return httpx.Client(
+        """Return a client without a key, open until the test ends."""
+        client = httpx.Client(
             base_url=self.connection.preferred_url,
             headers=headers,
             timeout=120,
             verify=self.tls,
-            limits=httpx.Limits(max_connections=256, max_keepalive_connections=256),
+            limits=httpx.Limits(max_connections=CONNECTIONS),
             trust_env=False,
         )
+        self.clients.append(client)
+        return client
 
     def customer(self, tier: str = "starter", session_limit: int | None = None) -> Customer:
         """Create a customer."""
@@ -156,36 +162,41 @@ def deployed() -> Iterator[Stack]:
     """The stack, deployed once for all tests."""
     local = LocalStack(ROOT / ".local/test", port=4800)
     local.down()
-    bedrock = ConverseServer()
-    bedrock.start()
-    running = local.start()
-    dynamodb = FaultyDynamoDB(running.endpoint_url)
-    dynamodb.start()
     try:
-        connection = local.deploy(
-            running,
-            {"dynamodb_endpoint": dynamodb.url, "bedrock_endpoint": bedrock.url},
-        )
-        tls = ssl.create_default_context(cafile=connection.ca_file)
-        admin = AdminClient.of_local_stack(Path(local.layout.connection))
-        yield Stack(connection, admin, dynamodb, bedrock, tls)
+        running = local.start()
+        with ConverseServer() as bedrock, FaultyDynamoDB(running.endpoint_url) as dynamodb:
+            connection = local.deploy(
+                running, {"dynamodb_endpoint": dynamodb.url, "bedrock_endpoint": bedrock.url}
+            )
+            tls = ssl.create_default_context(cafile=connection.ca_file)
+            admin = AdminClient.of_local_stack(local.layout.connection)
+            yield Stack(connection, admin, dynamodb, bedrock, tls)
     finally:
         local.down()
-        dynamodb.stop()
-        bedrock.stop()
 
 
 @pytest.fixture
 def stack(deployed: Stack) -> Iterator[Stack]:
     """The stack, with nothing failing and no call recorded."""
-    deployed.bedrock.reset()
+    deployed.bedrock.behave()
+    deployed.bedrock.forget_calls()
     deployed.dynamodb.control(Faults())
     yield deployed
     deployed.dynamodb.control(Faults())
-    deployed.bedrock.reset()
+    deployed.bedrock.behave()
+    while deployed.clients:
+        deployed.clients.pop().close()
 
 
 def at_once(count_: int, call: Any) -> list[httpx.Response]:
     """Run ``call(number)`` in as many threads at once."""
     with ThreadPoolExecutor(count_) as threads:
         return list(threads.map(call, range(count_)))
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for something that other threads or processes bring about."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)

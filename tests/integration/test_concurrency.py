@@ -5,12 +5,30 @@ from __future__ import annotations
 from collections import Counter
 
 import httpx
+import pytest
 
-from tests.integration.conftest import Customer, Stack, at_once
+from tests.integration.conftest import CONNECTIONS, Customer, Stack, at_once
+from tests.support.converse_server import Behaviour
 from tests.support.faulty_dynamodb import Faults
 
 ATTEMPTS = 40
 THIRD = 1 / 3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environments(deployed: Stack) -> None:
+    """Start as many execution environments as there are connections.
+
+    The emulator makes each in its own process, and its start is part of the first request's
+    time: dozens at once would time out together, which no account of AWS does.
+    """
+    customer = deployed.customer()
+    customer.invoke()
+    deployed.bedrock.behave(Behaviour(marker="warm-up", delay_seconds=6))
+    said = [{"role": "user", "content": "warm-up"}]
+    for count in range(8, CONNECTIONS + 1, 8):
+        at_once(count, lambda n: customer.invoke(f"warm-{n}", messages=said))
+    deployed.bedrock.behave()
 
 
 def persistent(customer: Customer, conversation_id: str, key: str) -> httpx.Response:
@@ -27,6 +45,7 @@ def persistent(customer: Customer, conversation_id: str, key: str) -> httpx.Resp
 
 def test_q1_200_racing_first_messages_at_a_limit_of_25_are_25_sessions(stack: Stack) -> None:
     customer = stack.customer("enterprise", session_limit=25)
+    assert customer.used == 0
     answers = at_once(200, lambda n: customer.invoke(f"conversation-{n}"))
     assert Counter(answer.status_code for answer in answers) == {200: 25, 429: 175}
     assert {a.json()["error_code"] for a in answers if a.status_code == 429} == {"QUOTA_EXCEEDED"}
@@ -35,6 +54,7 @@ def test_q1_200_racing_first_messages_at_a_limit_of_25_are_25_sessions(stack: St
 
 def test_s3_50_racing_first_messages_of_one_conversation_are_one_session(stack: Stack) -> None:
     customer = stack.customer()
+    assert customer.used == 0
     answers = at_once(50, lambda _: customer.invoke("the-one"))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["session"]["id"] for answer in answers}) == 1
@@ -44,6 +64,7 @@ def test_s3_50_racing_first_messages_of_one_conversation_are_one_session(stack: 
 
 def test_q1_exact_while_a_third_of_the_dynamodb_calls_fail(stack: Stack) -> None:
     customer = stack.customer("enterprise", session_limit=25)
+    assert customer.used == 0
     stack.dynamodb.control(Faults(rate=THIRD, seed=7))
     answers = at_once(200, lambda n: persistent(customer, f"conversation-{n}", f"key-{n}"))
     faults = stack.dynamodb.stats()["faults"]
@@ -55,6 +76,7 @@ def test_q1_exact_while_a_third_of_the_dynamodb_calls_fail(stack: Stack) -> None
 
 def test_s3_exact_while_a_third_of_the_dynamodb_calls_fail(stack: Stack) -> None:
     customer = stack.customer()
+    assert customer.used == 0
     stack.dynamodb.control(Faults(rate=THIRD, seed=11))
     answers = at_once(50, lambda n: persistent(customer, "the-one", f"key-{n}"))
     stack.dynamodb.control(Faults())
