@@ -106,15 +106,13 @@ class ApiStack(Stack):
             tables=[
                 data.accounts.access("GetItem", "ConditionCheckItem"),
                 data.sessions.access(
-                    "GetItem",
                     "PutItem",
                     "UpdateItem",
                     "DeleteItem",
-                    "ConditionCheckItem",
                     "Query",
                     query_index=HELD_SESSIONS,
                 ),
-                data.usage.access("GetItem", "PutItem", "UpdateItem", "ConditionCheckItem"),
+                data.usage.access("GetItem", "UpdateItem", "ConditionCheckItem"),
             ],
             statements=[models.statement],
         )
@@ -161,7 +159,7 @@ class ApiStack(Stack):
                     "Query",
                     query_index=BY_KIND,
                 ),
-                data.usage.access("GetItem", "PutItem", "UpdateItem", "ConditionCheckItem"),
+                data.usage.access("GetItem", "UpdateItem"),
                 data.sessions.access("Query", query_index=HELD_SESSIONS),
             ],
         )

@@ -61,7 +61,7 @@ class LifecycleStack(Stack):
             timeout=Duration.seconds(60),
             memory_mb=512,
             tables=[
-                data.sessions.access("GetItem", "PutItem", "UpdateItem", "DeleteItem"),
+                data.sessions.access("UpdateItem"),
                 data.usage.access("UpdateItem"),
             ],
         )

@@ -395,6 +395,17 @@ MUTATIONS = (
         "test_s6_changing_who_pays_for_the_model_stays_in_the_session",
     ),
     _mutation(
+        "S6",
+        "on DynamoDB: only sessions with managed models count",
+        DYNAMODB_USAGE,
+        (
+            'values: dict[str, Any] = {":one": number(1)}',
+            'values: dict[str, Any] = {":one": number(int(managed))}',
+        ),
+        CONTRACT,
+        "test_s6_sessions_with_managed_models_and_with_own_keys_count_the_same",
+    ),
+    _mutation(
         "Q1",
         "a full quota is not refused while sessions are held",
         ADMISSION,

@@ -16,19 +16,25 @@ from tests.infrastructure.synthesized import Synthesized
 from tests.infrastructure.test_stages import FUNCTIONS
 
 ACCOUNTS, SESSIONS, USAGE = "AccountsTable", "SessionsTable", "UsageTable"
-READ_WRITE = {"GetItem", "PutItem", "UpdateItem", "ConditionCheckItem"}
 PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Authorizer", ACCOUNTS): {"GetItem"},
     ("Conversation", ACCOUNTS): {"GetItem", "ConditionCheckItem"},
-    ("Conversation", SESSIONS): READ_WRITE | {"DeleteItem", "Query"},
-    ("Conversation", USAGE): READ_WRITE,
+    ("Conversation", SESSIONS): {"PutItem", "UpdateItem", "DeleteItem", "Query"},
+    ("Conversation", USAGE): {"GetItem", "UpdateItem", "ConditionCheckItem"},
     ("Usage", ACCOUNTS): {"GetItem"},
     ("Usage", SESSIONS): {"Query"},
     ("Usage", USAGE): {"GetItem"},
-    ("Admin", ACCOUNTS): READ_WRITE | {"Query"},
+    ("Admin", ACCOUNTS): {
+        "GetItem",
+        "BatchGetItem",
+        "PutItem",
+        "UpdateItem",
+        "ConditionCheckItem",
+        "Query",
+    },
     ("Admin", SESSIONS): {"Query"},
-    ("Admin", USAGE): READ_WRITE,
-    ("Expiry", SESSIONS): {"GetItem", "PutItem", "UpdateItem", "DeleteItem"},
+    ("Admin", USAGE): {"GetItem", "UpdateItem"},
+    ("Expiry", SESSIONS): {"UpdateItem"},
     ("Expiry", USAGE): {"UpdateItem"},
 }
 STREAM_READING = {"DescribeStream", "GetRecords", "GetShardIterator"}
