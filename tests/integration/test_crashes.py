@@ -54,7 +54,9 @@ def test_s5_a_crash_never_becomes_a_refusal(stack: Stack) -> None:
 
 def test_s5_the_next_message_of_a_killed_start_goes_on_in_its_session(stack: Stack) -> None:
     customer = stack.customer()
+    customer.invoke("processed")
     crashed_start(stack, customer, "killed")
+    assert customer.held == 1
     answer = customer.invoke("killed")
     assert answer.json()["session"]["new"] is False
-    stack.assert_exact(customer, 1)
+    stack.assert_exact(customer, 2)
