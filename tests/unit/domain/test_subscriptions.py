@@ -38,6 +38,12 @@ def test_p2_a_downgrade_waits_for_the_next_period(low: Tier, high: Tier) -> None
     assert after.terms_in(DECEMBER.next()) == Terms.of(low)
 
 
+def test_p1_a_higher_tier_with_fewer_sessions_cuts_nothing_that_was_paid_for() -> None:
+    after = change_terms(on(Tier.STARTER, session_limit=50_000), Terms.of(Tier.PROFESSIONAL), NOON)
+    assert after.terms_in(NOVEMBER) == Terms.of(Tier.PROFESSIONAL, session_limit=50_000)
+    assert after.terms_in(DECEMBER) == Terms.of(Tier.PROFESSIONAL)
+
+
 def test_p1_a_higher_contract_limit_within_a_tier_holds_at_once() -> None:
     after = change_terms(on(Tier.ENTERPRISE), Terms.of(Tier.ENTERPRISE, 200_000), NOON)
     assert after.terms_in(NOVEMBER).session_limit == 200_000

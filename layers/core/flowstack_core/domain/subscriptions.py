@@ -100,6 +100,10 @@ def change_terms(subscription: Subscription, terms: Terms, now: datetime) -> Sub
     settled = replace(
         subscription, terms=current, pending=pending, version=subscription.version + 1
     )
+    if terms.raises(current) and terms.session_limit < current.session_limit:
+        # A contract of fewer sessions on a higher tier: what was paid for is kept to its end.
+        kept = replace(terms, session_limit=current.session_limit)
+        return replace(settled, terms=kept, pending=PendingChange(terms, period.next()))
     if terms.raises(current):
         return replace(settled, terms=terms, pending=None)
     return replace(settled, pending=PendingChange(terms, period.next()))
