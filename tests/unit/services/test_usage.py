@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
 from flowstack_core.domain.errors import ModelError, NotFoundError, QuotaExceededError
+from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
+from flowstack_core.domain.sessions import SessionRecord
+from flowstack_core.services.ports import SessionStore
+from flowstack_core.services.usage import UsageService
 from tests.support.fakes import DECEMBER, NOVEMBER, FixedClock, ScriptedModel, World, at
 
 
@@ -136,3 +142,26 @@ def test_usage_of_nobody_is_not_found() -> None:
     ):
         with pytest.raises(NotFoundError):
             read("cus_none")
+
+
+def test_the_audit_takes_a_start_between_its_reads_for_no_drift() -> None:
+    world = on(Tier.STARTER)
+    world.send("before")
+
+    class Busy:
+        """Sessions that go on while they are counted, once."""
+
+        started = False
+
+        def records(self, customer_id: str, period: Period) -> Iterator[SessionRecord]:
+            if not self.started:
+                self.started = True
+                world.send("meanwhile")
+            return world.sessions.records(customer_id, period)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.sessions, name)
+
+    busy = UsageService(cast(SessionStore, Busy()), world.usage, world.accounts, world.clock)
+    audit = busy.audit(world.customer_id, NOVEMBER)
+    assert (audit.counted, audit.records, audit.drift) == (2, 2, 0)
