@@ -160,7 +160,6 @@ MUTATIONS = (
         ),
         RULES_OF_SESSIONS,
         "test_s2_the_gap_is_measured_from_the_delivery_of_the_answer",
-        STATEFUL,
     ),
     _mutation(
         "S2",
