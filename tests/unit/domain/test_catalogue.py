@@ -240,7 +240,7 @@ def test_a_gov_region_calls_nothing_outside() -> None:
             "bedrock_model_id": "p.x",
         }
     )
-    assert model.needs_inference_profile
+    assert model.in_region == ()
     assert model.invocation_id("us-gov-west-1") == "us-gov.p.x"
 
 

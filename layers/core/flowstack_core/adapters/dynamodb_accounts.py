@@ -19,9 +19,8 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
-
-from botocore.exceptions import ClientError
 
 from flowstack_core.adapters.dynamodb_codec import (
     Item,
@@ -29,10 +28,12 @@ from flowstack_core.adapters.dynamodb_codec import (
     encode_instant,
     instant_value,
     number,
+    query,
     read_instant,
     read_integer,
     read_optional_instant,
     string,
+    transact,
 )
 from flowstack_core.adapters.dynamodb_usage import (
     DynamoDBUsageStore,
@@ -361,11 +362,6 @@ def move_clock(table: str, customer_id: str, before: float, after: float) -> dic
 # --- transactions --------------------------------------------------------------------------
 
 
-_FAILED = "ConditionalCheckFailed"
-_PASSING = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
-"""DynamoDB API Reference, `TransactWriteItems`: the reasons that pass by themselves."""
-
-
 class _Acts:
     """Carries out acts on one table of accounts."""
 
@@ -382,19 +378,9 @@ class _Acts:
 
     def _query(self, request: dict[str, Any], enough: int | None = None) -> Iterator[Item]:
         """Yield the items a query finds, ``enough`` of them at most, reading on as needed."""
-        request = {"TableName": self._accounts_table, **request}
-        left = enough
-        while left is None or left > 0:
-            if left is not None:
-                request["Limit"] = left
-            with contention():
-                page = self._client.query(**request)
-            yield from page["Items"]
-            if "LastEvaluatedKey" not in page:
-                return
-            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
-            if left is not None:
-                left -= len(page["Items"])
+        limit = {} if enough is None else {"Limit": enough}
+        found = query(self._client, TableName=self._accounts_table, **request, **limit)
+        return islice(found, enough)
 
     def _act(
         self,
@@ -418,33 +404,14 @@ class _Acts:
             Whether the act is in effect, be it by this call or by an earlier one.
         """
         record = put_once(self._accounts_table, encode_audit(audit))
-        parts: list[Any] = [*preconditions, *consequences, record]
-        try:
-            with contention():
-                self._client.transact_write_items(TransactItems=parts)
-        except ClientError as error:
-            codes = _cancellation_codes(error)
-            if codes[-1] == _FAILED:
-                return True
-            if _FAILED not in codes or not _PASSING.isdisjoint(codes):
-                raise StoreContentionError("TransactionCanceledException") from error
-            if self._get(audit_key(audit.customer_id, audit.audit_id)) is not None:
-                return True
-            if _FAILED not in codes[: len(preconditions)]:
-                raise StoreContentionError("the counter moved on") from error
-            return False
-        return True
-
-
-def _cancellation_codes(error: ClientError) -> list[str]:
-    """Return why each part of a transaction did not go through; raise any other error."""
-    if error.response["Error"]["Code"] != "TransactionCanceledException":
-        raise error
-    reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
-    codes = [str(reason.get("Code", "None")) for reason in reasons]
-    if not {_FAILED, "None", *_PASSING}.issuperset(codes):
-        raise error
-    return codes or ["TransactionConflict"]
+        failed = transact(self._client, *preconditions, *consequences, record, proof=-1)
+        if failed is None or failed[-1] is not None:
+            return True
+        if self._get(audit_key(audit.customer_id, audit.audit_id)) is not None:
+            return True
+        if all(found is None for found in failed[: len(preconditions)]):
+            raise StoreContentionError("the counter moved on")
+        return False
 
 
 # --- the stores ----------------------------------------------------------------------------

@@ -7,12 +7,15 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from flowstack_core.services.ports import StoreContentionError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 Item = Mapping[str, Any]
 """An item, or a part of one, in DynamoDB's own notation: ``{"name": {"S": "…"}}``."""
@@ -35,6 +38,8 @@ _CONTENTION_CODES = frozenset(
 )
 """DynamoDB Developer Guide, "Error handling": those marked as to be retried."""
 
+
+_FAILED = "ConditionalCheckFailed"
 
 _CONTENTION_REASONS = frozenset(
     {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
@@ -132,10 +137,16 @@ def failed_condition(error: ClientError) -> Item | None:
     return found
 
 
-def cancellation(error: ClientError) -> Sequence[Item | None]:
+def cancellation(error: ClientError, *, proof: int | None = None) -> Sequence[Item | None]:
     """Return, for each part of a cancelled transaction, the item on which its condition failed.
 
     ``None`` stands for a part whose condition held.
+
+    Parameters
+    ----------
+    proof
+        The part, if there is one, whose failed condition says by itself what came of the
+        transaction, whatever the others met.
 
     Raises
     ------
@@ -143,17 +154,50 @@ def cancellation(error: ClientError) -> Sequence[Item | None]:
         If a part met a conflict or a throttle. A condition that failed beside it may have seen an
         earlier try of the same transaction half way, so it decides nothing.
     ClientError
-        The error itself, if it is not about a cancelled transaction.
+        The error itself, if it is not about a cancelled transaction, or if a part is wrong.
     """
     if error.response["Error"]["Code"] != "TransactionCanceledException":
         raise error
     reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
-    codes = {reason.get("Code") for reason in reasons}
-    if codes & _CONTENTION_REASONS:
-        raise StoreContentionError("TransactionConflict") from error
-    if "ConditionalCheckFailed" not in codes:
+    codes = [reason.get("Code", "None") for reason in reasons]
+    met = set(codes) - {"None"}
+    if not met <= {_FAILED, *_CONTENTION_REASONS}:
         raise error
+    proven = bool(codes) and proof is not None and codes[proof] == _FAILED
+    if met != {_FAILED} and not proven:
+        raise StoreContentionError("TransactionConflict") from error
     return [
-        reason.get("Item", {}) if reason.get("Code") == "ConditionalCheckFailed" else None
-        for reason in reasons
+        reason.get("Item", {}) if code == _FAILED else None
+        for code, reason in zip(codes, reasons, strict=True)
     ]
+
+
+def transact(
+    client: DynamoDBClient, *parts: dict[str, Any], proof: int | None = None
+) -> Sequence[Item | None] | None:
+    """Write all parts or none; return what the failed conditions found, ``None`` if written.
+
+    ``proof`` is that of `cancellation`.
+
+    Raises
+    ------
+    StoreContentionError
+        If repeating the transaction may help.
+    """
+    try:
+        with contention():
+            client.transact_write_items(TransactItems=list(parts))  # type: ignore[arg-type]
+    except ClientError as error:
+        return cancellation(error, proof=proof)
+    return None
+
+
+def query(client: DynamoDBClient, **request: Any) -> Iterator[Item]:
+    """Yield what a query finds, page by page."""
+    while True:
+        with contention():
+            page = client.query(**request)
+        yield from page["Items"]
+        if "LastEvaluatedKey" not in page:
+            return
+        request["ExclusiveStartKey"] = page["LastEvaluatedKey"]

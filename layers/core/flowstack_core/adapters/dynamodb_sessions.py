@@ -19,7 +19,6 @@ from botocore.exceptions import ClientError
 
 from flowstack_core.adapters.dynamodb_codec import (
     Item,
-    cancellation,
     contention,
     decode_instant,
     document_value,
@@ -30,10 +29,12 @@ from flowstack_core.adapters.dynamodb_codec import (
     flag,
     instant_value,
     number,
+    query,
     read_document,
     read_instant,
     read_optional_instant,
     string,
+    transact,
 )
 from flowstack_core.adapters.dynamodb_usage import (
     count_release,
@@ -500,7 +501,8 @@ class DynamoDBSessionStore:
             managed_until=period.end if attempt.managed else None,
             in_flight={attempt.attempt_id: attempt.busy_until},
         )
-        failed = self._transact(
+        failed = transact(
+            self._client,
             put_head(self._table, session),
             put_record(self._table, session, managed=attempt.managed),
             count_start(self._usage_table, customer_id, period, managed=attempt.managed),
@@ -516,7 +518,8 @@ class DynamoDBSessionStore:
 
     def grant_managed(self, session: Session, until: Period) -> bool:
         """Let a live session use managed models to the end of ``until``, if the quota says so."""
-        failed = self._transact(
+        failed = transact(
+            self._client,
             grant_managed(self._table, session, until),
             managed_included(self._usage_table, session.conversation.customer_id, until),
         )
@@ -546,7 +549,7 @@ class DynamoDBSessionStore:
         if settlement.claim is not None and settlement.answer is not None:
             others.append(answer_claim(self._table, settlement.claim, settlement.answer))
         if others:
-            failed = self._transact({"Update": update}, *others)
+            failed = transact(self._client, {"Update": update}, *others)
             if failed is None:
                 return True
             if failed[0] is None:  # the claim is no longer ours
@@ -582,7 +585,8 @@ class DynamoDBSessionStore:
         for _ in range(_RELEASE_ATTEMPTS):
             if not judged.releasable(at):
                 return False
-            failed = self._transact(
+            failed = transact(
+                self._client,
                 delete_held_head(self._table, judged),
                 release_record(self._table, judged, at),
                 count_release(self._usage_table, judged.conversation.customer_id, judged.period),
@@ -603,7 +607,8 @@ class DynamoDBSessionStore:
         """Take back a session by the last image of its item, which expiry has deleted."""
         if not session.held:
             return False
-        failed = self._transact(
+        failed = transact(
+            self._client,
             release_record(self._table, session, at),
             count_release(self._usage_table, session.conversation.customer_id, session.period),
         )
@@ -637,7 +642,9 @@ class DynamoDBSessionStore:
         """Return the session's turns, oldest first, back to its memory or ``limit_tokens``."""
         turns: list[Turn] = []
         tokens = 0
-        for item in self._query(
+        for item in query(
+            self._client,
+            TableName=self._table,
             KeyConditionExpression="pk = :pk AND sk > :since",
             ExpressionAttributeValues={
                 ":pk": string(f"SESSION#{session.session_id}"),
@@ -668,7 +675,9 @@ class DynamoDBSessionStore:
         """
         return [
             decode_session(item)
-            for item in self._query(
+            for item in query(
+                self._client,
+                TableName=self._table,
                 IndexName=HELD_INDEX,
                 KeyConditionExpression="held_in = :held_in",
                 ExpressionAttributeValues={":held_in": held_partition(customer_id, period)},
@@ -677,31 +686,14 @@ class DynamoDBSessionStore:
 
     def records(self, customer_id: str, period: Period) -> Iterator[SessionRecord]:
         """Yield the records of all sessions started in the period."""
-        for item in self._query(
+        for item in query(
+            self._client,
+            TableName=self._table,
             KeyConditionExpression="pk = :pk",
             ExpressionAttributeValues={":pk": string(f"RECORDS#{customer_id}#{period.name}")},
             ConsistentRead=True,
         ):
             yield _decode_record(item, customer_id, period)
-
-    def _query(self, **request: Any) -> Iterator[Item]:
-        """Yield what a query finds, page by page."""
-        while True:
-            with contention():
-                page = self._client.query(TableName=self._table, **request)
-            yield from page["Items"]
-            if "LastEvaluatedKey" not in page:
-                return
-            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
-
-    def _transact(self, *parts: dict[str, Any]) -> Sequence[Item | None] | None:
-        """Write all parts or none; return what the failed conditions found, ``None`` if written."""
-        try:
-            with contention():
-                self._client.transact_write_items(TransactItems=list(parts))  # type: ignore[arg-type]
-        except ClientError as error:
-            return cancellation(error)
-        return None
 
 
 def _failed_head(error: ClientError) -> Session | None:

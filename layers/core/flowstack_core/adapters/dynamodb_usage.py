@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from flowstack_core.adapters.dynamodb_codec import (
     Item,
-    cancellation,
     contention,
     flag,
     number,
     read_integer,
     string,
+    transact,
 )
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
@@ -181,13 +179,12 @@ class DynamoDBUsageStore:
         current = self.period_usage(subscription.customer_id, period)
         if current is not None and current.subscription_version >= subscription.version:
             return False
-        raise_ = counter_raise(self._usage_table, subscription, period, current)
-        unchanged = subscription_unchanged(self._accounts_table, subscription)
-        try:
-            with contention():
-                self._client.transact_write_items(TransactItems=[raise_, unchanged])  # type: ignore[list-item]
-        except ClientError as error:
-            # Another request opened it first, or the subscription has moved on.
-            cancellation(error)
-            return False
-        return True
+        # A failed condition: another request opened it first, or the subscription has moved on.
+        return (
+            transact(
+                self._client,
+                counter_raise(self._usage_table, subscription, period, current),
+                subscription_unchanged(self._accounts_table, subscription),
+            )
+            is None
+        )

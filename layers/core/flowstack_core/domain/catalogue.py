@@ -89,11 +89,6 @@ class Model:
         unversioned = _VERSION.sub("", _PUBLISHER.sub("", self.bedrock_model_id))
         return (self.id, self.bedrock_model_id, unversioned, *self.aliases)
 
-    @property
-    def needs_inference_profile(self) -> bool:
-        """Whether no region answers to the bare id."""
-        return not self.in_region
-
     def state_on(self, today: date) -> LifecycleState:
         """Return the life-cycle state on a day (UTC)."""
         if self.retired_on is None and self.state == "retired":
