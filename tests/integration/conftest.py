@@ -6,6 +6,7 @@ Amazon Bedrock; both are transparent until a test tells them otherwise.
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -160,7 +161,9 @@ class Stack:
 @pytest.fixture(scope="session")
 def deployed() -> Iterator[Stack]:
     """The stack, deployed once for all tests."""
-    local = LocalStack(ROOT / ".local/test", port=4800)
+    # Two checkouts can test side by side, each on a port of its own.
+    port = int(os.environ.get("FLOWSTACK_TEST_PORT", "4800"))
+    local = LocalStack(ROOT / ".local/test", port=port)
     local.down()
     try:
         running = local.start()
