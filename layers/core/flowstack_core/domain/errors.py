@@ -91,6 +91,12 @@ class TierLimitationError(FlowStackError):
     code = "TIER_LIMITATION"
 
 
+class UpgradeNotSelfServiceError(FlowStackError):
+    """Only the operator or a verified payment raises a tier (P6)."""
+
+    code = "UPGRADE_NOT_SELF_SERVICE"
+
+
 class QuotaExceededError(FlowStackError):
     """All sessions of the period are used (Q1); running ones go on (Q2)."""
 

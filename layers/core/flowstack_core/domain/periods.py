@@ -65,6 +65,14 @@ class Period:
         """Return the period that follows."""
         return Period(self.year + self.month // 12, self.month % 12 + 1)
 
+    def previous(self) -> Period:
+        """Return the period before."""
+        return Period(self.year - 1, 12) if self.month == 1 else Period(self.year, self.month - 1)
+
+    def ended(self, now: datetime) -> bool:
+        """Whether nothing can start in the period any more at ``now``."""
+        return now >= self.end
+
     def __str__(self) -> str:
         return self.name
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from flowstack_core.domain.periods import Period, instant
 from flowstack_core.domain.plans import Tier
+from flowstack_core.domain.subscriptions import Subscription
 
 NEAR_LIMIT_PERCENT = 80
 """From this share of the limit on a customer is told that it is near the limit (A1)."""
@@ -30,6 +32,12 @@ class PeriodUsage:
         The price of the highest tier in force during the period (P5).
     subscription_version
         The version of the subscription this entitlement was taken from.
+    managed_sessions
+        How many of the sessions used began with a managed model.
+    tiers
+        All tiers in force during the period so far; ``tier`` is the latest.
+    closed_at
+        When the period was closed for this customer: since then nothing can start in it.
     """
 
     customer_id: str
@@ -41,6 +49,39 @@ class PeriodUsage:
     tier: Tier
     price_cents: int
     subscription_version: int
+    managed_sessions: int = 0
+    tiers: frozenset[Tier] = frozenset()
+    closed_at: datetime | None = None
+
+    @classmethod
+    def opened(cls, subscription: Subscription, period: Period) -> PeriodUsage:
+        """Return the counter of a period in which nothing was started yet."""
+        terms = subscription.terms_in(period)
+        return cls(
+            customer_id=subscription.customer_id,
+            period=period,
+            sessions_used=0,
+            session_limit=terms.session_limit,
+            credited_sessions=0,
+            managed_models=terms.managed_models,
+            tier=terms.tier,
+            price_cents=terms.price_cents,
+            subscription_version=subscription.version,
+            tiers=frozenset({terms.tier}),
+        )
+
+    def under(self, subscription: Subscription) -> PeriodUsage:
+        """Return the counter with the entitlement brought up to the subscription (P1, P5)."""
+        terms = subscription.terms_in(self.period)
+        return replace(
+            self,
+            session_limit=terms.session_limit + self.credited_sessions,
+            managed_models=terms.managed_models,
+            tier=terms.tier,
+            price_cents=max(terms.price_cents, self.price_cents),
+            subscription_version=subscription.version,
+            tiers=self.tiers | {terms.tier},
+        )
 
     @property
     def sessions_remaining(self) -> int:

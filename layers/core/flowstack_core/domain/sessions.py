@@ -54,6 +54,8 @@ class Session:
     in_flight
         Attempts that were admitted and have neither been answered nor abandoned, each with the
         instant after which it cannot still be running.
+    managed
+        Whether it began with a managed model (S6).
     managed_until
         Until when managed models may be used without asking the quota again; ``None`` if the
         session was not started or renewed with one (P4).
@@ -65,6 +67,7 @@ class Session:
     started_at: datetime
     last_activity_at: datetime
     processed_at: datetime | None = None
+    managed: bool = False
     managed_until: datetime | None = None
     in_flight: Mapping[str, datetime] = field(default_factory=dict)
 

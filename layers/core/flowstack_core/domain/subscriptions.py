@@ -1,17 +1,31 @@
-"""What a customer has bought, and from when: rules P1, P2 and P3.
+"""What a customer has bought, and from when: rules P1, P2, P3 and P6.
 
 A subscription is the terms in force and at most one change waiting for the next period. Which
 terms hold in a period is computed, never switched by a job: a late or missing schedule cannot
-delay a downgrade or an upgrade.
+delay a downgrade or an upgrade. Closing a period afterwards writes down what had become true.
+
+Customers move down, cancel and take that back by themselves; up, only the operator or a verified
+payment moves them (P6). What the operator or a failed payment scheduled is not the customer's to
+take back.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 
-from flowstack_core.domain.periods import Period
+from flowstack_core.domain.errors import ConflictError, UpgradeNotSelfServiceError
+from flowstack_core.domain.periods import Period, instant
 from flowstack_core.domain.plans import Tier, plan_for
+
+
+class Origin(StrEnum):
+    """Who made a change: only a customer's own can be taken back by the customer (P6)."""
+
+    CUSTOMER = "customer"
+    OPERATOR = "operator"
+    PAYMENT = "payment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +72,40 @@ class Terms:
             return self.tier.rank > current.tier.rank
         return self.session_limit >= current.session_limit
 
+    def lost_against(self, current: Terms) -> tuple[str, ...]:
+        """Name what a customer on ``current`` terms no longer has under these."""
+        old, new = plan_for(current.tier), plan_for(self.tier)
+        lost = []
+        if self.session_limit < current.session_limit:
+            lost.append(f"{current.session_limit - self.session_limit} sessions a month")
+        if old.managed_models and not new.managed_models:
+            lost.append("managed models")
+        lost += [extra for extra in old.extras if extra not in new.extras]
+        if self.tier.rank < current.tier.rank and old.support != new.support:
+            lost.append(f"{old.support} support ({new.support} instead)")
+        return tuple(lost)
+
 
 @dataclass(frozen=True, slots=True)
 class PendingChange:
-    """Terms that take over at the start of a period (P2, P3)."""
+    """Terms that take over at the start of a period (P2, P3).
+
+    Attributes
+    ----------
+    covers
+        What was already waiting when a customer scheduled a change of its own on top: it comes
+        back when the customer takes that change back.
+    """
 
     terms: Terms
     effective_period: Period
+    origin: Origin = Origin.OPERATOR
+    covers: PendingChange | None = None
+
+    @property
+    def cancellation(self) -> bool:
+        """Whether nothing is paid any more afterwards (P3)."""
+        return self.terms.tier is Tier.FREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,30 +121,143 @@ class Subscription:
     pending: PendingChange | None = None
 
     def terms_in(self, period: Period) -> Terms:
-        """Return the terms in force in ``period`` (the present one or a later one)."""
+        """Return the terms in force in ``period`` (the oldest one not closed, or a later one)."""
         if self.pending is not None and period >= self.pending.effective_period:
             return self.pending.terms
         return self.terms
 
+    def settled(self, period: Period) -> Subscription:
+        """Return the subscription with what took over by ``period`` written into its terms.
 
-def change_terms(subscription: Subscription, terms: Terms, now: datetime) -> Subscription:
-    """Return the subscription after the customer moves to ``terms`` at ``now``.
+        It says the same about ``period`` and all later ones, under a new version; it is itself
+        where nothing took over.
+        """
+        if self.pending is None or period < self.pending.effective_period:
+            return self
+        return replace(self, terms=self.pending.terms, pending=None, version=self.version + 1)
+
+
+def change_terms(
+    subscription: Subscription, terms: Terms, now: datetime, origin: Origin = Origin.OPERATOR
+) -> Subscription:
+    """Return the subscription after the operator or a payment moves it to ``terms`` at ``now``.
 
     An upgrade holds at once and clears a waiting downgrade (P1, P2). Anything else waits for the
     next period, without proration (P2).
     """
     period = Period.containing(now)
-    current = subscription.terms_in(period)
-    pending = subscription.pending
-    if pending is not None and period >= pending.effective_period:
-        pending = None
-    settled = replace(
-        subscription, terms=current, pending=pending, version=subscription.version + 1
-    )
+    settled = _changing(subscription, period)
+    current = settled.terms
     if terms.raises(current) and terms.session_limit < current.session_limit:
         # A contract of fewer sessions on a higher tier: what was paid for is kept to its end.
         kept = replace(terms, session_limit=current.session_limit)
-        return replace(settled, terms=kept, pending=PendingChange(terms, period.next()))
+        pending = PendingChange(terms, period.next(), origin)
+        return replace(settled, terms=kept, pending=pending)
     if terms.raises(current):
         return replace(settled, terms=terms, pending=None)
-    return replace(settled, pending=PendingChange(terms, period.next()))
+    return replace(settled, pending=PendingChange(terms, period.next(), origin))
+
+
+def schedule_downgrade(subscription: Subscription, tier: Tier, now: datetime) -> Subscription:
+    """Return the subscription after its customer moves down to ``tier``'s plan (P2, P3, P6).
+
+    Asking again for what is already waiting changes nothing.
+
+    Raises
+    ------
+    UpgradeNotSelfServiceError
+        The tier is above the one in force, or above one that others have already scheduled.
+    ConflictError
+        The tier is the one in force.
+    """
+    period = Period.containing(now)
+    settled = _changing(subscription, period)
+    current, waiting = settled.terms, settled.pending
+    if tier.rank > current.tier.rank:
+        raise _not_self_service(tier, current.tier)
+    if tier is current.tier:
+        raise ConflictError(
+            f"You are already on the {tier.value} plan.",
+            details={
+                "tier": tier.value,
+                "hint": "To keep it after scheduling a change, undo that change.",
+            },
+        )
+    if waiting is not None and waiting.terms.tier is tier:
+        return subscription
+    covers = _not_the_customers(waiting)
+    if covers is not None and tier is covers.terms.tier:
+        return replace(settled, pending=covers)
+    if covers is not None and tier.rank > covers.terms.tier.rank:
+        raise _not_self_service(tier, covers.terms.tier)
+    pending = PendingChange(Terms.of(tier), period.next(), Origin.CUSTOMER, covers)
+    return replace(settled, pending=pending)
+
+
+def cancel(subscription: Subscription, now: datetime) -> Subscription:
+    """Return the subscription after its customer cancels: ``free`` from the next period on (P3).
+
+    Cancelling again changes nothing.
+
+    Raises
+    ------
+    ConflictError
+        There is nothing to cancel: the customer is on ``free``.
+    """
+    if subscription.terms_in(Period.containing(now)).tier is Tier.FREE:
+        raise ConflictError(
+            "There is nothing to cancel: you are on the free plan.",
+            details={"tier": Tier.FREE.value},
+        )
+    return schedule_downgrade(subscription, Tier.FREE, now)
+
+
+def undo(subscription: Subscription, now: datetime) -> Subscription:
+    """Return the subscription after its customer takes back the change it had scheduled (P2).
+
+    Raises
+    ------
+    ConflictError
+        Nothing is waiting, or what is waiting was not scheduled by the customer.
+    """
+    settled = _changing(subscription, Period.containing(now))
+    waiting = settled.pending
+    if waiting is None:
+        raise ConflictError(
+            "There is no scheduled change to undo.",
+            details={"hint": "A change can be taken back until it takes effect."},
+        )
+    if waiting.origin is not Origin.CUSTOMER:
+        raise ConflictError(
+            "The scheduled change was not made by you, so you cannot undo it.",
+            details={
+                "origin": waiting.origin.value,
+                "effective_at": instant(waiting.effective_period.start),
+                "hint": "Please ask the operator.",
+            },
+        )
+    return replace(settled, pending=waiting.covers)
+
+
+def _changing(subscription: Subscription, period: Period) -> Subscription:
+    """Return what a change in ``period`` starts from, under the version the change will have."""
+    settled = subscription.settled(period)
+    return replace(settled, version=subscription.version + 1)
+
+
+def _not_the_customers(waiting: PendingChange | None) -> PendingChange | None:
+    """Return what is waiting by somebody else's will, be it covered by the customer's."""
+    if waiting is not None and waiting.origin is Origin.CUSTOMER:
+        return waiting.covers
+    return waiting
+
+
+def _not_self_service(tier: Tier, instead_of: Tier) -> UpgradeNotSelfServiceError:
+    return UpgradeNotSelfServiceError(
+        f"Moving from {instead_of.value} to {tier.value} is not something you can do yourself.",
+        details={
+            "requested_tier": tier.value,
+            "tier": instead_of.value,
+            "hint": "Ask the operator for an upgrade; it takes effect at once.",
+        },
+    )

@@ -12,11 +12,18 @@ from functools import partial
 from typing import Any
 
 from flowstack_core.domain.api_keys import RANDOM_BYTES, ApiKey, KeyRecord, mint_key
-from flowstack_core.domain.errors import ConflictError, InvalidRequestError, NotFoundError
+from flowstack_core.domain.errors import (
+    ConflictError,
+    IdempotencyConflictError,
+    InvalidRequestError,
+    NotFoundError,
+)
 from flowstack_core.domain.identifiers import random_id, sortable_id
 from flowstack_core.domain.periods import Period, instant
 from flowstack_core.domain.plans import Tier
-from flowstack_core.domain.subscriptions import Subscription, Terms, change_terms
+from flowstack_core.domain.subscriptions import Subscription, Terms
+from flowstack_core.services.closing import ClosingService
+from flowstack_core.services.documents import subscription_facts
 from flowstack_core.services.ports import (
     AccountStore,
     AuditRecord,
@@ -26,12 +33,15 @@ from flowstack_core.services.ports import (
     CustomerClocks,
     Page,
 )
-from flowstack_core.services.retrying import Retrier
+from flowstack_core.services.retrying import Patience, Retrier
 
 _MAX_CHANGE_ATTEMPTS = 5
 
 _WRITE_PATIENCE = timedelta(seconds=4)
 """How long one write may meet contention: a busy customer's counter is written all the time."""
+
+_CLOSED_BY_A_MOVE = 36
+"""How many periods one move of a test clock closes: as many as fit a request."""
 
 _LAST_TEST_INSTANT = datetime(2200, 1, 1, tzinfo=UTC)
 """Test clocks stop here: periods and ids have to stay within what dates can express."""
@@ -53,18 +63,6 @@ class CustomerClock:
     offset_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Patience:
-    """A time budget that ends at an instant."""
-
-    clock: Clock
-    until: datetime
-
-    def remaining_seconds(self) -> float:
-        """Return what is left."""
-        return (self.until - self.clock.now()).total_seconds()
-
-
 class AccountService:
     """Carries out operators' acts. An ``actor`` is who is acting: the IAM principal's ARN.
 
@@ -72,10 +70,12 @@ class AccountService:
     ----------
     random_bytes
         A cryptographic source: keys are made of it.
+    retrier
+        Repeats writes that met contention.
+    closings
+        Closes the periods that a test clock leaves behind.
     test_clocks
         Absent on production stages, which have no test clocks.
-    retrier
-        Repeats writes that met contention; without one, contention is the caller's to deal with.
     """
 
     def __init__(
@@ -84,15 +84,17 @@ class AccountService:
         clocks: CustomerClocks,
         system_clock: Clock,
         random_bytes: Callable[[int], bytes],
+        retrier: Retrier,
+        closings: ClosingService,
         test_clocks: ClockOffsetStore | None = None,
-        retrier: Retrier | None = None,
     ) -> None:
         self._accounts = accounts
         self._clocks = clocks
         self._system_clock = system_clock
         self._random_bytes = random_bytes
-        self._test_clocks = test_clocks
         self._retrier = retrier
+        self._closings = closings
+        self._test_clocks = test_clocks
 
     def create_customer(
         self,
@@ -168,49 +170,32 @@ class AccountService:
                 return audit.at
         raise ConflictError("The key is being changed by somebody else; try again.")
 
-    def set_terms(
-        self,
-        actor: str,
-        customer_id: str,
-        tier: Tier,
-        session_limit: int | None,
-        price_cents: int | None,
-    ) -> Subscription:
-        """Move a customer to a tier or contract: up at once (P1), down at period end (P2)."""
-        terms = Terms.of(tier, session_limit, price_cents)
-        for _ in range(_MAX_CHANGE_ATTEMPTS):
-            _, before = self.customer(customer_id)
-            now = self._clocks.for_customer(customer_id).now()
-            after = change_terms(before, terms, now)
-            audit = self._audit(
-                actor,
-                customer_id,
-                "subscription.change",
-                subscription_facts(before),
-                subscription_facts(after),
-            )
-            period = Period.containing(now)
-            change = partial(self._accounts.change_subscription, before, after, period, audit)
-            if self._write(change):
-                return after
-        raise ConflictError("The subscription is being changed by somebody else; try again.")
-
     def credit(
         self, actor: str, customer_id: str, sessions: int, reason: str, request_id: str | None
     ) -> Period:
-        """Add sessions to the present period's limit.
+        """Add sessions to the present period's limit; return that period.
 
-        ``request_id`` makes it safe to repeat: the same id credits once.
+        ``request_id`` makes it safe to repeat: the same id credits once, in the period in which
+        it was first used.
+
+        Raises
+        ------
+        IdempotencyConflictError
+            If the id was used before for another number of sessions.
         """
         audit_id = None if request_id is None else f"credit:{request_id}"
         for _ in range(_MAX_CHANGE_ATTEMPTS):
+            credited = self._credited(customer_id, audit_id, sessions)
+            if credited is not None:
+                return credited
             _, subscription = self.customer(customer_id)
             period = Period.containing(self._clocks.for_customer(customer_id).now())
             facts = {"sessions": sessions, "reason": reason, "period": period.name}
             audit = self._audit(actor, customer_id, "sessions.credit", None, facts, audit_id)
             credit = partial(self._accounts.credit, subscription, period, sessions, audit)
             if self._write(credit):
-                return period
+                # Two requests with one id may have raced: what is recorded is what happened.
+                return self._credited(customer_id, audit_id, sessions) or period
         raise ConflictError("The subscription is being changed by somebody else; try again.")
 
     def audit_trail(self, customer_id: str, limit: int) -> list[AuditRecord]:
@@ -236,6 +221,8 @@ class AccountService:
     ) -> CustomerClock:
         """Move a customer's test clock forward, by ``advance`` or to ``set_to``.
 
+        The periods that have ended on it then are closed, as time itself would have closed them:
+        the oldest ones at once, the others by the next month end or change of the subscription.
         It never goes back: sessions, periods and answers already given would contradict it.
         """
         if self._test_clocks is None:
@@ -252,14 +239,30 @@ class AccountService:
         move = partial(self._test_clocks.set_offset, customer_id, before, after, audit)
         if not self._write(move):
             raise ConflictError("The clock is being moved by somebody else; try again.")
+        self._closings.close_due(customer_id, at_most=_CLOSED_BY_A_MOVE)
         return CustomerClock(target, after)
 
     def _write(self, write: Callable[[], bool]) -> bool:
         """Carry out a write of the store, again and again where it meets contention."""
-        if self._retrier is None:
-            return write()
-        patience = _Patience(self._system_clock, self._system_clock.now() + _WRITE_PATIENCE)
+        patience = Patience.of(self._system_clock, _WRITE_PATIENCE)
         return self._retrier.run(write, patience, reserve_seconds=0)
+
+    def _credited(self, customer_id: str, audit_id: str | None, sessions: int) -> Period | None:
+        """Return the period in which a credit was given before; ``None`` if it was not."""
+        record = None if audit_id is None else self._accounts.audit_record(customer_id, audit_id)
+        if record is None or record.after is None:
+            return None
+        if record.after["sessions"] != sessions:
+            raise IdempotencyConflictError(
+                f"This request_id credited {record.after['sessions']} sessions before.",
+                details={
+                    "field": "request_id",
+                    "sessions": record.after["sessions"],
+                    "period": record.after["period"],
+                    "hint": "Use a new request_id for another credit.",
+                },
+            )
+        return Period.parse(record.after["period"])
 
     def _key(self, customer_id: str, key_id: str) -> KeyRecord:
         for record in self._accounts.keys(customer_id):
@@ -303,26 +306,6 @@ class AccountService:
             before=before,
             after=after,
         )
-
-
-def subscription_facts(subscription: Subscription) -> dict[str, Any]:
-    """Write a subscription down, for the audit trail and the admin API."""
-    facts: dict[str, Any] = {
-        "tier": subscription.terms.tier.value,
-        "session_limit": subscription.terms.session_limit,
-        "price_cents": subscription.terms.price_cents,
-        "version": subscription.version,
-        "pending_change": None,
-    }
-    if subscription.pending is not None:
-        facts["pending_change"] = {
-            "tier": subscription.pending.terms.tier.value,
-            "session_limit": subscription.pending.terms.session_limit,
-            "price_cents": subscription.pending.terms.price_cents,
-            "effective_period": subscription.pending.effective_period.name,
-            "effective_at": instant(subscription.pending.effective_period.start),
-        }
-    return facts
 
 
 def _moved(now: datetime, advance: timedelta | None, set_to: datetime | None) -> datetime:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import TypeVar
@@ -33,6 +33,7 @@ from flowstack_core.services.ports import (
     ManagedNotGranted,
     ManagedNotIncluded,
     NoLiveSession,
+    PeriodClosed,
     PeriodNotOpen,
     SessionAlive,
     SessionStore,
@@ -70,6 +71,7 @@ class _Next(Enum):
 
     FOLLOW_UP = auto()
     START = auto()
+    START_LATER = auto()
 
 
 class Admission:
@@ -125,7 +127,9 @@ class Admission:
         )
         session_id = self._ids.session_id(at)
         try:
-            return self._decide(attempt, session_id, budget, follow_up_expected=follow_up_expected)
+            return self._decide(
+                attempt, session_id, clock, budget, follow_up_expected=follow_up_expected
+            )
         except ServiceUnavailableError:
             # A write whose answer never arrived may have taken effect.
             self._withdraw(attempt, at, budget)
@@ -141,7 +145,13 @@ class Admission:
         self._withdraw(ticket.attempt, clock.now(), budget)
 
     def _decide(
-        self, attempt: Attempt, session_id: str, budget: TimeBudget, *, follow_up_expected: bool
+        self,
+        attempt: Attempt,
+        session_id: str,
+        clock: Clock,
+        budget: TimeBudget,
+        *,
+        follow_up_expected: bool,
     ) -> Ticket:
         period = Period.containing(attempt.at)
         try_follow_up = follow_up_expected
@@ -153,6 +163,10 @@ class Admission:
             if isinstance(next_step, Ticket):
                 return next_step
             try_follow_up = next_step is _Next.FOLLOW_UP
+            if next_step is _Next.START_LATER:
+                # It waited past the end of its period, or its clock is a little behind.
+                attempt = replace(attempt, at=max(clock.now(), period.end))
+                period = Period.containing(attempt.at)
         raise ServiceUnavailableError(
             "This conversation changes too fast to admit a message. Nothing was counted.",
             retry_after_seconds=1,
@@ -184,6 +198,8 @@ class Admission:
                 return _Next.FOLLOW_UP
             case NoLiveSession(held):
                 self._release_ended(held, attempt, budget)
+            case PeriodClosed():
+                return _Next.START_LATER
             case PeriodNotOpen():
                 self._refresh_entitlement(attempt, period, None, budget)
             case ManagedNotIncluded(usage):

@@ -10,18 +10,21 @@ effect. Everything else they know is an outcome, returned as a value.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from flowstack_core.domain.api_keys import KeyRecord
+from flowstack_core.domain.closing import Closing
 from flowstack_core.domain.idempotency import Claim, IdempotencyKey
 from flowstack_core.domain.messages import Message, ModelAnswer, ModelRequest, TokenUsage
+from flowstack_core.domain.month_end import ClosePage, Listing, PageState, Run
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.providers import Provider, ProviderCredentials
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.sessions import Conversation, Session, SessionRecord
+from flowstack_core.domain.statements import Statement
 from flowstack_core.domain.subscriptions import Subscription, Terms
 
 
@@ -127,6 +130,11 @@ class PeriodNotOpen:
 
 
 @dataclass(frozen=True, slots=True)
+class PeriodClosed:
+    """The period was closed: its end has passed, if not on this clock then on another."""
+
+
+@dataclass(frozen=True, slots=True)
 class LimitReached:
     """All sessions of the period are used (Q1)."""
 
@@ -142,7 +150,13 @@ class ManagedNotIncluded:
 
 ContinueOutcome = Admitted | NoLiveSession | ManagedNotGranted
 StartOutcome = (
-    Admitted | NoLiveSession | SessionAlive | PeriodNotOpen | LimitReached | ManagedNotIncluded
+    Admitted
+    | NoLiveSession
+    | SessionAlive
+    | PeriodNotOpen
+    | PeriodClosed
+    | LimitReached
+    | ManagedNotIncluded
 )
 
 
@@ -204,7 +218,10 @@ class SessionStore(Protocol):
         ...
 
     def release(self, session: Session, at: datetime) -> bool:
-        """Take back a held session: it counts no more. ``False`` if it is not to be released."""
+        """Take back a held session: it counts no more. ``False`` if it is not to be released.
+
+        Where its period was closed meanwhile, an adjustment for the next statement is left.
+        """
         ...
 
     def release_expired(self, session: Session, at: datetime) -> bool:
@@ -252,8 +269,8 @@ class UsageStore(Protocol):
     def open_period(self, subscription: Subscription, period: Period) -> bool:
         """Open the period, or bring its entitlement up to the subscription.
 
-        ``False`` if the counter is already at the subscription's version, or the subscription
-        was changed meanwhile.
+        ``False`` if the counter is already at the subscription's version or closed, or the
+        subscription was changed meanwhile.
         """
         ...
 
@@ -340,7 +357,10 @@ class AccountStore(SubscriptionReader, KeyReader, Protocol):
     def change_subscription(
         self, before: Subscription, after: Subscription, period: Period, audit: AuditRecord
     ) -> bool:
-        """Replace the subscription and bring the period's counter up to it, both or neither."""
+        """Replace the subscription and bring the period's counter up to it, both or neither.
+
+        ``period`` is the present one: ``False`` also if it is closed, or the next one has begun.
+        """
         ...
 
     def credit(
@@ -348,8 +368,12 @@ class AccountStore(SubscriptionReader, KeyReader, Protocol):
     ) -> bool:
         """Add sessions to the period's limit, once per ``audit.audit_id`` however often repeated.
 
-        ``False`` if the subscription is no longer at the given version.
+        ``False`` if the subscription is no longer at the given version, or the period is closed.
         """
+        ...
+
+    def audit_record(self, customer_id: str, audit_id: str) -> AuditRecord | None:
+        """Return the record of one act, read consistently; ``None`` if it did not take effect."""
         ...
 
     def audit_trail(self, customer_id: str, limit: int) -> Sequence[AuditRecord]:
@@ -366,6 +390,149 @@ class ClockOffsetStore(Protocol):
 
     def set_offset(self, customer_id: str, before: float, after: float, audit: AuditRecord) -> bool:
         """Move the clock, if it still stands at ``before``."""
+        ...
+
+
+# --- closing periods -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingFacts:
+    """All that closing a customer's period depends on.
+
+    Attributes
+    ----------
+    closed, previous_closed
+        Whether there is a statement of the period, and of the one before.
+    adjustments
+        What became known of closed periods and is on no statement yet.
+    clock_offset_seconds
+        How far ahead the customer's test clock is.
+    """
+
+    customer: Customer
+    subscription: Subscription
+    usage: PeriodUsage | None
+    closed: bool
+    previous_closed: bool
+    adjustments: Mapping[Period, int]
+    clock_offset_seconds: float = 0.0
+
+
+class StatementStore(Protocol):
+    """Statements: written once, by closing a period, and never changed."""
+
+    def statements(
+        self, customer_id: str, limit: int, before: Period | None
+    ) -> Sequence[Statement]:
+        """Return the customer's newest statements first; those of periods ``before`` that one."""
+        ...
+
+    def statement(self, customer_id: str, period: Period) -> Statement | None:
+        """Return one statement, read consistently."""
+        ...
+
+
+class ClosingStore(StatementStore, Protocol):
+    """What closing reads and writes."""
+
+    def facts(self, customer_ids: Sequence[str], period: Period) -> Mapping[str, ClosingFacts]:
+        """Return the facts of each of the customers that exist, read together.
+
+        A subscription is read no earlier than the counter beside it.
+        """
+        ...
+
+    def close(self, closing: Closing, audit: AuditRecord | None) -> bool:
+        """Write the statement, fence the counter, apply what waited; all or nothing.
+
+        ``False`` if there is a statement already. ``audit`` records the change that takes effect,
+        where there is one.
+
+        Raises
+        ------
+        StoreContentionError
+            Also if the counter, the subscription or the adjustments are no longer what the
+            closing was decided from: it has to be decided anew.
+        """
+        ...
+
+
+class MonthEndStore(Protocol):
+    """The runs of the month end and their pages."""
+
+    def run(self, period: Period) -> Run | None:
+        """Return the run of a period, read consistently."""
+        ...
+
+    def runs(self, limit: int) -> Sequence[Run]:
+        """Return the newest runs first."""
+        ...
+
+    def start(self, run: Run) -> bool:
+        """Add a run; ``False`` if the period has one."""
+        ...
+
+    def advance(self, before: Run, after: Run, pages: Sequence[ClosePage]) -> bool:
+        """Do a step: add its pages and move the run on, all or nothing.
+
+        ``False`` if the run has moved on already.
+        """
+        ...
+
+    def finish(self, run: Run, at: datetime) -> None:
+        """Note that no customer of the run is open any more; the first note stays."""
+        ...
+
+    def pages(
+        self, period: Period, first: int = 0, count: int | None = None
+    ) -> Iterator[PageState]:
+        """Yield the pages of a run in the order of their numbers, from ``first`` on."""
+        ...
+
+    def record(
+        self, page: ClosePage, closed: Sequence[str], failed: Mapping[str, str], at: datetime
+    ) -> None:
+        """Note which of a page's customers are closed, and why others were given up.
+
+        A customer that is closed is no longer failed, whichever is noted first.
+        """
+        ...
+
+
+class CustomerDirectory(Protocol):
+    """All customers, in the order they were created."""
+
+    def created_before(self, end: datetime, cursor: str | None, limit: int) -> Listing:
+        """Return the customers behind the cursor who were created before ``end``."""
+        ...
+
+
+class MonthEndQueue(Protocol):
+    """How the work of a month end is handed on. Everything may be delivered twice."""
+
+    def send_step(self, period: Period, step: int, delay_seconds: int = 0) -> None:
+        """Ask for a step of the listing."""
+        ...
+
+    def send_pages(self, pages: Sequence[ClosePage]) -> None:
+        """Ask for pages to be closed."""
+        ...
+
+    def give_up(self, page: ClosePage, reason: str) -> None:
+        """Put a page among the dead letters, with the reason."""
+        ...
+
+    def redrive(self, limit: int) -> int:
+        """Ask again for dead letters, up to ``limit``; return how many."""
+        ...
+
+
+class EventPublisher(Protocol):
+    """The bus that tells others what happened. An event can be delivered twice, under one id."""
+
+    def period_closed(self, statement: Statement) -> None:
+        """Tell that a period was closed, with its statement."""
         ...
 
 
@@ -412,9 +579,13 @@ __all__ = [
     "Claim",
     "Clock",
     "ClockOffsetStore",
+    "ClosingFacts",
+    "ClosingStore",
     "ContinueOutcome",
     "Customer",
     "CustomerClocks",
+    "CustomerDirectory",
+    "EventPublisher",
     "IdempotencyKey",
     "Ids",
     "KeyReader",
@@ -423,13 +594,17 @@ __all__ = [
     "ManagedNotIncluded",
     "ModelClient",
     "ModelClients",
+    "MonthEndQueue",
+    "MonthEndStore",
     "NoLiveSession",
     "Page",
+    "PeriodClosed",
     "PeriodNotOpen",
     "SessionAlive",
     "SessionStore",
     "Settlement",
     "StartOutcome",
+    "StatementStore",
     "StoreContentionError",
     "SubscriptionReader",
     "Terms",

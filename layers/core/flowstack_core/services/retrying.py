@@ -8,15 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from flowstack_core.domain.errors import ServiceUnavailableError
-from flowstack_core.services.ports import StoreContentionError, TimeBudget
+from flowstack_core.services.ports import Clock, StoreContentionError, TimeBudget
 
 Result = TypeVar("Result")
 
 _FIRST_DELAY_SECONDS = 0.02
 _LONGEST_DELAY_SECONDS = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """A time budget that ends at an instant."""
+
+    clock: Clock
+    until: datetime
+
+    @classmethod
+    def of(cls, clock: Clock, span: timedelta) -> Patience:
+        """Return the patience that lasts for ``span`` from now on."""
+        return cls(clock, clock.now() + span)
+
+    def remaining_seconds(self) -> float:
+        """Return what is left."""
+        return (self.until - self.clock.now()).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)

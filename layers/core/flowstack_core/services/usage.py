@@ -76,8 +76,10 @@ class UsageService:
         period = Period.containing(now)
         subscription = self._subscription(customer_id)
         usage = self._usage.period_usage(customer_id, period)
-        if usage is None or usage.subscription_version < subscription.version:
-            usage = _as_entitled(subscription, period, usage)
+        if usage is None:
+            usage = PeriodUsage.opened(subscription, period)
+        elif usage.subscription_version < subscription.version:
+            usage = usage.under(subscription)  # as the next admission would see it
         return QuotaStatement(usage, len(self._sessions.held_sessions(customer_id, period))), now
 
     def usage_document(self, customer_id: str) -> dict[str, Any]:
@@ -156,22 +158,3 @@ class UsageService:
         if subscription is None:
             raise NotFoundError("There is no such customer.", details={"customer_id": customer_id})
         return subscription
-
-
-def _as_entitled(
-    subscription: Subscription, period: Period, usage: PeriodUsage | None
-) -> PeriodUsage:
-    """Return the usage under the subscription's terms, as the next admission would see it."""
-    terms = subscription.terms_in(period)
-    credited = 0 if usage is None else usage.credited_sessions
-    return PeriodUsage(
-        customer_id=subscription.customer_id,
-        period=period,
-        sessions_used=0 if usage is None else usage.sessions_used,
-        session_limit=terms.session_limit + credited,
-        credited_sessions=credited,
-        managed_models=terms.managed_models,
-        tier=terms.tier,
-        price_cents=max(terms.price_cents, 0 if usage is None else usage.price_cents),
-        subscription_version=subscription.version,
-    )

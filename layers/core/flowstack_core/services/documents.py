@@ -1,0 +1,100 @@
+"""Statements and subscriptions as plain documents: for the API, the audit trail and events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowstack_core.domain.periods import instant
+from flowstack_core.domain.statements import CURRENCY, Line, Statement
+from flowstack_core.domain.subscriptions import PendingChange, Subscription, Terms
+
+
+def terms_facts(terms: Terms) -> dict[str, Any]:
+    """Write terms down. Prices are integer US cents a month."""
+    return {
+        "tier": terms.tier.value,
+        "session_limit": terms.session_limit,
+        "price_cents": terms.price_cents,
+    }
+
+
+def subscription_facts(subscription: Subscription) -> dict[str, Any]:
+    """Write a subscription down, for the audit trail."""
+    pending = subscription.pending
+    return {
+        **terms_facts(subscription.terms),
+        "version": subscription.version,
+        "pending_change": None if pending is None else pending_facts(pending),
+    }
+
+
+def pending_facts(pending: PendingChange) -> dict[str, Any]:
+    """Write down a change that waits; it takes over at its ``effective_at`` (P2, P3)."""
+    return {
+        "kind": "cancellation" if pending.cancellation else "change",
+        **terms_facts(pending.terms),
+        "effective_period": pending.effective_period.name,
+        "effective_at": instant(pending.effective_period.start),
+        "origin": pending.origin.value,
+    }
+
+
+def terms_document(terms: Terms) -> dict[str, Any]:
+    """Render terms. Money becomes a JSON number of dollars here and nowhere before (P5)."""
+    return {
+        "tier": terms.tier.value,
+        "session_limit": terms.session_limit,
+        "price_cents": terms.price_cents,
+        "price_usd": terms.price_cents / 100,
+    }
+
+
+def subscription_document(subscription: Subscription) -> dict[str, Any]:
+    """Render a subscription with the change that waits, if there is one."""
+    pending = subscription.pending
+    return {
+        **terms_document(subscription.terms),
+        "version": subscription.version,
+        "pending_change": None
+        if pending is None
+        else {**pending_facts(pending), **terms_document(pending.terms)},
+    }
+
+
+def statement_document(statement: Statement) -> dict[str, Any]:
+    """Render a statement."""
+    change = statement.plan_change
+    return {
+        "statement_id": statement.statement_id,
+        "customer_id": statement.customer_id,
+        "period": statement.period.name,
+        "period_start": instant(statement.period.start),
+        "period_end": instant(statement.period.end),
+        "closed_at": instant(statement.closed_at),
+        "tier": statement.tiers[-1].value,
+        "tiers": [tier.value for tier in statement.tiers],
+        "sessions_used": statement.sessions_used,
+        "session_limit": statement.session_limit,
+        "managed_sessions": statement.managed_sessions,
+        "byok_sessions": statement.byok_sessions,
+        "credited_sessions": statement.credited_sessions,
+        "adjusted_sessions": sum(statement.adjustments.values()),
+        "currency": CURRENCY,
+        "lines": [_line_document(line) for line in statement.lines],
+        "total_cents": statement.total_cents,
+        "total": statement.total_cents / 100,
+        "plan_change": None
+        if change is None
+        else {"before": terms_document(change.before), "after": terms_document(change.after)},
+    }
+
+
+def _line_document(line: Line) -> dict[str, Any]:
+    return {
+        "kind": line.kind.value,
+        "period": line.period.name,
+        "description": line.description,
+        "sessions": line.sessions,
+        "amount_cents": line.amount_cents,
+        "amount": line.amount_cents / 100,
+    }
