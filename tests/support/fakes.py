@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from random import Random
 from threading import Lock
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from flowstack_core.domain.catalogue import Catalogue, default_catalogue
 from flowstack_core.domain.errors import InvalidProviderError
@@ -29,21 +29,28 @@ from flowstack_core.domain.sessions import Conversation, Session
 from flowstack_core.domain.subscriptions import Subscription, Terms
 from flowstack_core.services.accounts import AccountService
 from flowstack_core.services.admission import Admission, Ticket
+from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.conversations import (
     Answer,
     Caller,
     ConversationService,
     MessageCommand,
 )
+from flowstack_core.services.month_end import CloseWorker, MonthEndService
 from flowstack_core.services.ports import (
     AccountStore,
     Clock,
+    ClosingStore,
     Customer,
     ModelClient,
+    MonthEndQueue,
+    MonthEndStore,
     SessionStore,
     UsageStore,
 )
 from flowstack_core.services.retrying import Retrier
+from flowstack_core.services.statements import StatementService
+from flowstack_core.services.subscriptions import Command, SubscriptionService, move_to
 from flowstack_core.services.usage import UsageService
 from tests.support.faulty import Fault
 from tests.support.in_memory import (
@@ -52,6 +59,12 @@ from tests.support.in_memory import (
     InMemorySessionStore,
     InMemoryUsageStore,
     Tables,
+)
+from tests.support.in_memory_closing import (
+    InMemoryClosingStore,
+    InMemoryCustomerDirectory,
+    InMemoryMonthEndQueue,
+    InMemoryMonthEndStore,
 )
 
 NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)
@@ -229,11 +242,35 @@ class World:
             fair_use=self.fair_use,
         )
         self.usage_service = UsageService(sessions, usage, accounts, self.clock)
+        self.closings: ClosingStore = InMemoryClosingStore(self.tables)
+        self.runs: MonthEndStore = InMemoryMonthEndStore(self.tables)
+        self.queue = InMemoryMonthEndQueue()
+        closings, runs, queue = self.closings, self.runs, cast("MonthEndQueue", self.queue)
+        if self.faults is not None:
+            closings = self.faults.wrap(closings)
+            runs = self.faults.wrap(runs)
+            queue = self.faults.wrap(queue)
+        self.closing_service = ClosingService(closings, self.clock, self.retrier)
+        self.statement_service = StatementService(self.closings)
+        directory = InMemoryCustomerDirectory(self.tables)
+        self.month_end = MonthEndService(runs, directory, queue, self.clock)
+        self.close_worker = CloseWorker(self.closing_service, runs, queue, self.clock)
+        self.subscription_service = SubscriptionService(
+            accounts,
+            usage,
+            self.clock,
+            self.clock,
+            Random(3).randbytes,
+            self.retrier,
+            self.closing_service,
+        )
         self.account_service = AccountService(
             self.accounts,
             self.clock,
             self.clock,
             Random(2).randbytes,
+            self.retrier,
+            self.closing_service,
             InMemoryClockOffsetStore(self.tables),
         )
 
@@ -249,7 +286,26 @@ class World:
 
     def set_terms(self, tier: Tier, session_limit: int | None = None) -> Subscription:
         """Move the customer to a tier, as an operator does."""
-        return self.account_service.set_terms("op", self.customer_id, tier, session_limit, None)
+        return self.command(move_to(Terms.of(tier, session_limit)))
+
+    def command(self, command: Command, audit_id: str | None = None) -> Subscription:
+        """Change the customer's subscription."""
+        return self.subscription_service.change("op", self.customer_id, command, audit_id)
+
+    def close_month(self, *, twice: bool = False) -> None:
+        """Run the month end as the schedule and the queues do, until nothing is left to deliver."""
+        self.month_end.ensure()
+        while self.queue.steps or self.queue.pages:
+            if self.queue.steps:
+                step = self.queue.steps.popleft()
+                self.month_end.step(*step)
+                if twice:
+                    self.month_end.step(*step)
+            if self.queue.pages:
+                page = self.queue.pages.popleft()
+                self.close_worker.close(page, 1)
+                if twice:
+                    self.close_worker.close(page, 2)
 
     def credit(self, sessions: int) -> None:
         """Grant sessions on top, as an operator does."""

@@ -14,9 +14,11 @@ from threading import RLock
 
 from flowstack_core.domain.api_keys import KeyRecord
 from flowstack_core.domain.idempotency import Claim
+from flowstack_core.domain.month_end import PageState, Run
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.sessions import Conversation, Session, SessionRecord
+from flowstack_core.domain.statements import Statement
 from flowstack_core.domain.subscriptions import Subscription
 from flowstack_core.services.ports import (
     Admitted,
@@ -29,6 +31,7 @@ from flowstack_core.services.ports import (
     ManagedNotIncluded,
     NoLiveSession,
     Page,
+    PeriodClosed,
     PeriodNotOpen,
     SessionAlive,
     Settlement,
@@ -53,25 +56,23 @@ class Tables:
     keys: dict[str, KeyRecord] = field(default_factory=dict)
     audits: dict[tuple[str, str], AuditRecord] = field(default_factory=dict)
     offsets: dict[str, float] = field(default_factory=dict)
+    statements: dict[tuple[str, Period], Statement] = field(default_factory=dict)
+    adjustments: dict[str, dict[Period, int]] = field(default_factory=dict)
+    runs: dict[Period, Run] = field(default_factory=dict)
+    pages: dict[tuple[Period, int], PageState] = field(default_factory=dict)
 
     def raise_counter(self, subscription: Subscription, period: Period) -> bool:
         """Open the period or bring its entitlement up to ``subscription``."""
         place = (subscription.customer_id, period)
         counter = self.counters.get(place)
-        if counter is not None and counter.subscription_version >= subscription.version:
+        if counter is not None and (
+            counter.closed_at is not None or counter.subscription_version >= subscription.version
+        ):
             return False
-        terms = subscription.terms_in(period)
-        credited = 0 if counter is None else counter.credited_sessions
-        self.counters[place] = PeriodUsage(
-            customer_id=subscription.customer_id,
-            period=period,
-            sessions_used=0 if counter is None else counter.sessions_used,
-            session_limit=terms.session_limit + credited,
-            credited_sessions=credited,
-            managed_models=terms.managed_models,
-            tier=terms.tier,
-            price_cents=max(terms.price_cents, 0 if counter is None else counter.price_cents),
-            subscription_version=subscription.version,
+        self.counters[place] = (
+            PeriodUsage.opened(subscription, period)
+            if counter is None
+            else counter.under(subscription)
         )
         return True
 
@@ -79,7 +80,19 @@ class Tables:
         """Add to the counter of the period in which the session started."""
         place = (session.conversation.customer_id, session.period)
         counter = self.counters[place]
-        self.counters[place] = replace(counter, sessions_used=counter.sessions_used + change)
+        self.counters[place] = replace(
+            counter,
+            sessions_used=counter.sessions_used + change,
+            managed_sessions=counter.managed_sessions + (change if session.managed else 0),
+        )
+        if counter.closed_at is not None:
+            left = self.adjustments.setdefault(place[0], {})
+            left[session.period] = left.get(session.period, 0) + change
+
+    def closed(self, customer_id: str, period: Period) -> bool:
+        """Whether the period's counter is fenced."""
+        counter = self.counters.get((customer_id, period))
+        return counter is not None and counter.closed_at is not None
 
     def expire_head(self, conversation: Conversation) -> None:
         """Delete the conversation's session, as the expiry of items does some day."""
@@ -126,6 +139,8 @@ class InMemorySessionStore:
             counter = self._tables.counters.get((attempt.conversation.customer_id, period))
             if counter is None:
                 return PeriodNotOpen()
+            if counter.closed_at is not None:
+                return PeriodClosed()
             if attempt.managed and not counter.managed_models:
                 return ManagedNotIncluded(counter)
             if counter.sessions_used >= counter.session_limit:
@@ -136,6 +151,7 @@ class InMemorySessionStore:
                 period=period,
                 started_at=attempt.at,
                 last_activity_at=attempt.at,
+                managed=attempt.managed,
                 managed_until=period.end if attempt.managed else None,
                 in_flight={attempt.attempt_id: attempt.busy_until},
             )
@@ -391,6 +407,9 @@ class InMemoryAccountStore:
             current = self._tables.subscriptions.get(before.customer_id)
             if current is None or current.version != before.version:
                 return False
+            too_late = (before.customer_id, period.next()) in self._tables.counters
+            if too_late or self._tables.closed(before.customer_id, period):
+                return False
             self._tables.subscriptions[before.customer_id] = after
             self._tables.raise_counter(after, period)
             return self._record(audit)
@@ -405,6 +424,8 @@ class InMemoryAccountStore:
             current = self._tables.subscriptions.get(subscription.customer_id)
             if current is None or current.version != subscription.version:
                 return False
+            if self._tables.closed(subscription.customer_id, period):
+                return False
             self._tables.raise_counter(subscription, period)
             place = (subscription.customer_id, period)
             counter = self._tables.counters[place]
@@ -414,6 +435,11 @@ class InMemoryAccountStore:
                 credited_sessions=counter.credited_sessions + sessions,
             )
             return self._record(audit)
+
+    def audit_record(self, customer_id: str, audit_id: str) -> AuditRecord | None:
+        """Return the record of one act."""
+        with self._tables.lock:
+            return self._tables.audits.get((customer_id, audit_id))
 
     def audit_trail(self, customer_id: str, limit: int) -> Sequence[AuditRecord]:
         """Return the newest audit records first."""

@@ -1,6 +1,7 @@
 """The composition root: the one place where services meet adapters, clocks and chance.
 
-Everything is made on first use and kept for the life of the execution environment.
+Everything is made on first use and kept for the life of the execution environment. What only
+some functions need is imported where it is made: the others start without it.
 """
 
 from __future__ import annotations
@@ -19,18 +20,25 @@ from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, Dyna
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
 from flowstack_core.adapters.system import RandomIds, SystemClock, TestClocks
-from flowstack_core.services.accounts import AccountService
 from flowstack_core.services.admission import Admission
 from flowstack_core.services.authorization import AuthorizationService
 from flowstack_core.services.conversations import ConversationService
 from flowstack_core.services.expiry import ExpiryService
-from flowstack_core.services.ports import CustomerClocks
+from flowstack_core.services.ports import CustomerClocks, EventPublisher
 from flowstack_core.services.retrying import Retrier
 from flowstack_core.services.usage import UsageService
 from flowstack_core.settings import settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+    from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
+    from flowstack_core.adapters.sqs_month_end import SQSMonthEndQueue
+    from flowstack_core.services.accounts import AccountService
+    from flowstack_core.services.closing import ClosingService
+    from flowstack_core.services.month_end import CloseWorker, MonthEndService
+    from flowstack_core.services.statements import StatementService
+    from flowstack_core.services.subscriptions import SubscriptionService
 
 _CONNECT_TIMEOUT_SECONDS = 1
 _READ_TIMEOUT_SECONDS = 3
@@ -73,6 +81,17 @@ def _usage(client: DynamoDBClient) -> DynamoDBUsageStore:
     return DynamoDBUsageStore(client, settings().usage_table, settings().accounts_table)
 
 
+def _closings(client: DynamoDBClient) -> DynamoDBClosingStore:
+    from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore  # noqa: PLC0415
+
+    return DynamoDBClosingStore(
+        client,
+        settings().usage_table,
+        settings().accounts_table,
+        test_clocks=settings().test_clocks,
+    )
+
+
 def _clock_offsets(client: DynamoDBClient) -> DynamoDBClockOffsetStore:
     return DynamoDBClockOffsetStore(client, settings().accounts_table)
 
@@ -100,7 +119,7 @@ def prepare(service: Callable[[], object]) -> None:
 @cache
 def conversation_service() -> ConversationService:
     """Return the service behind ``/invoke`` and ``/chat``."""
-    from flowstack_core.adapters.bedrock import BedrockClients  # noqa: PLC0415 - heavy, used here only
+    from flowstack_core.adapters.bedrock import BedrockClients  # noqa: PLC0415
     from flowstack_core.domain.catalogue import default_catalogue  # noqa: PLC0415
     from flowstack_core.domain.fair_use import FairUseMeter  # noqa: PLC0415
 
@@ -136,16 +155,101 @@ def usage_service() -> UsageService:
 
 
 @cache
+def closing_service() -> ClosingService:
+    """Return the service that closes periods."""
+    from flowstack_core.services.closing import ClosingService  # noqa: PLC0415
+
+    return ClosingService(_closings(patient_client()), SystemClock(), _retrier())
+
+
+@cache
+def statement_service() -> StatementService:
+    """Return the service behind the history of statements."""
+    from flowstack_core.services.statements import StatementService  # noqa: PLC0415
+
+    return StatementService(_closings(patient_client()))
+
+
+@cache
+def subscription_service() -> SubscriptionService:
+    """Return the service behind ``/subscription``."""
+    from flowstack_core.services.subscriptions import SubscriptionService  # noqa: PLC0415
+
+    client = patient_client()
+    return SubscriptionService(
+        _accounts(client),
+        _usage(client),
+        _clocks(client),
+        SystemClock(),
+        os.urandom,
+        _retrier(),
+        closing_service(),
+    )
+
+
+def _month_end_queue() -> SQSMonthEndQueue:
+    from flowstack_core.adapters.sqs_month_end import SQSMonthEndQueue  # noqa: PLC0415
+
+    return SQSMonthEndQueue(
+        boto3.client("sqs"),
+        settings().steps_queue_url,
+        settings().closes_queue_url,
+        settings().closes_dead_letters_url,
+    )
+
+
+@cache
+def month_end_service() -> MonthEndService:
+    """Return the service that runs the month end."""
+    from flowstack_core.adapters.dynamodb_month_end import DynamoDBMonthEndStore  # noqa: PLC0415
+    from flowstack_core.services.month_end import MonthEndService  # noqa: PLC0415
+
+    client = patient_client()
+    return MonthEndService(
+        DynamoDBMonthEndStore(client, settings().usage_table),
+        _accounts(client),
+        _month_end_queue(),
+        SystemClock(),
+        future_periods=settings().test_clocks,
+    )
+
+
+@cache
+def close_worker() -> CloseWorker:
+    """Return the worker behind the queue of pages to be closed."""
+    from flowstack_core.adapters.dynamodb_month_end import DynamoDBMonthEndStore  # noqa: PLC0415
+    from flowstack_core.services.month_end import CloseWorker  # noqa: PLC0415
+
+    return CloseWorker(
+        closing_service(),
+        DynamoDBMonthEndStore(patient_client(), settings().usage_table),
+        _month_end_queue(),
+        SystemClock(),
+    )
+
+
+@cache
+def event_publisher() -> EventPublisher:
+    """Return the bus of the stage."""
+    from flowstack_core.adapters.eventbridge import EventBridgePublisher  # noqa: PLC0415
+
+    return EventBridgePublisher(boto3.client("events"), settings().event_bus_name)
+
+
+@cache
 def account_service() -> AccountService:
     """Return the service behind the admin API."""
+    from flowstack_core.services.accounts import AccountService  # noqa: PLC0415
+
     client = patient_client()
     return AccountService(
         _accounts(client),
         _clocks(client),
         SystemClock(),
         os.urandom,
-        _clock_offsets(client) if settings().test_clocks else None,
         _retrier(),
+        closing_service(),
+        _clock_offsets(client) if settings().test_clocks else None,
     )
 
 

@@ -26,10 +26,14 @@ class Settings:
     sessions_table: str
     usage_table: str
     test_clocks: bool
+    steps_queue_url: str = ""
+    closes_queue_url: str = ""
+    closes_dead_letters_url: str = ""
+    event_bus_name: str = ""
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
-        """Read the environment. A function is given the tables it may touch, and no others."""
+        """Read the environment. A function is given what it may touch, and nothing else."""
         return cls(
             stage=environment["FLOWSTACK_STAGE"],
             region=environment["AWS_REGION"],
@@ -37,6 +41,10 @@ class Settings:
             sessions_table=environment.get("SESSIONS_TABLE", ""),
             usage_table=environment.get("USAGE_TABLE", ""),
             test_clocks=environment.get("TEST_CLOCKS") == "enabled",
+            steps_queue_url=environment.get("STEPS_QUEUE_URL", ""),
+            closes_queue_url=environment.get("CLOSES_QUEUE_URL", ""),
+            closes_dead_letters_url=environment.get("CLOSES_DEAD_LETTERS_URL", ""),
+            event_bus_name=environment.get("EVENT_BUS_NAME", ""),
         )
 
 

@@ -18,16 +18,19 @@ import binascii
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from flowstack_core.adapters.dynamodb_codec import (
     Item,
+    batch_get,
     contention,
     encode_instant,
     instant_value,
     number,
+    put_once,
     query,
     read_instant,
     read_integer,
@@ -38,15 +41,17 @@ from flowstack_core.adapters.dynamodb_codec import (
 from flowstack_core.adapters.dynamodb_usage import (
     DynamoDBUsageStore,
     counter_key,
+    counter_not_opened,
     counter_raise,
     subscription_key,
     subscription_unchanged,
 )
 from flowstack_core.domain.api_keys import KeyRecord
 from flowstack_core.domain.errors import InvalidRequestError
+from flowstack_core.domain.month_end import Listing
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
-from flowstack_core.domain.subscriptions import PendingChange, Subscription, Terms
+from flowstack_core.domain.subscriptions import Origin, PendingChange, Subscription, Terms
 from flowstack_core.services.ports import AuditRecord, Customer, Page, StoreContentionError
 
 if TYPE_CHECKING:
@@ -55,7 +60,6 @@ if TYPE_CHECKING:
 KIND_INDEX = "by-kind"
 
 _CUSTOMERS = "CUSTOMERS"
-_BATCH = 100
 _POSITION = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z#[0-9A-Za-z_]{1,64}")
 
 
@@ -114,30 +118,45 @@ def encode_subscription(subscription: Subscription) -> dict[str, Any]:
         **subscription_key(subscription.customer_id),
         "customer_id": string(subscription.customer_id),
         "version": number(subscription.version),
-        "terms": _encode_terms(subscription.terms),
+        "terms": encode_terms(subscription.terms),
     }
     if subscription.pending is not None:
-        item["pending_terms"] = _encode_terms(subscription.pending.terms)
-        item["pending_period"] = string(subscription.pending.effective_period.name)
+        item["pending"] = _encode_pending(subscription.pending)
     return item
 
 
 def decode_subscription(item: Item) -> Subscription:
     """Read a subscription."""
-    pending = None
-    if "pending_terms" in item:
-        pending = PendingChange(
-            _decode_terms(item["pending_terms"]["M"]), Period.parse(item["pending_period"]["S"])
-        )
     return Subscription(
         customer_id=item["customer_id"]["S"],
-        terms=_decode_terms(item["terms"]["M"]),
+        terms=decode_terms(item["terms"]["M"]),
         version=read_integer(item, "version"),
-        pending=pending,
+        pending=_decode_pending(item["pending"]["M"]) if "pending" in item else None,
     )
 
 
-def _encode_terms(terms: Terms) -> dict[str, Any]:
+def _encode_pending(pending: PendingChange) -> dict[str, Any]:
+    attributes = {
+        "terms": encode_terms(pending.terms),
+        "period": string(pending.effective_period.name),
+        "origin": string(pending.origin.value),
+    }
+    if pending.covers is not None:
+        attributes["covers"] = _encode_pending(pending.covers)
+    return {"M": attributes}
+
+
+def _decode_pending(item: Item) -> PendingChange:
+    return PendingChange(
+        terms=decode_terms(item["terms"]["M"]),
+        effective_period=Period.parse(item["period"]["S"]),
+        origin=Origin(item["origin"]["S"]),
+        covers=_decode_pending(item["covers"]["M"]) if "covers" in item else None,
+    )
+
+
+def encode_terms(terms: Terms) -> dict[str, Any]:
+    """Write terms, as a part of an item."""
     return {
         "M": {
             "tier": string(terms.tier.value),
@@ -147,7 +166,8 @@ def _encode_terms(terms: Terms) -> dict[str, Any]:
     }
 
 
-def _decode_terms(item: Item) -> Terms:
+def decode_terms(item: Item) -> Terms:
+    """Read terms."""
     return Terms(
         tier=Tier(item["tier"]["S"]),
         session_limit=read_integer(item, "session_limit"),
@@ -263,17 +283,6 @@ def _bad_cursor() -> InvalidRequestError:
 # --- requests ------------------------------------------------------------------------------
 
 
-def put_once(table: str, item: Mapping[str, Any]) -> dict[str, Any]:
-    """Write an item that must not exist yet."""
-    return {
-        "Put": {
-            "TableName": table,
-            "Item": dict(item),
-            "ConditionExpression": "attribute_not_exists(pk)",
-        }
-    }
-
-
 def customer_exists(table: str, customer_id: str) -> dict[str, Any]:
     """Check that there is such a customer: nobody else has keys."""
     return {
@@ -331,7 +340,9 @@ def counter_credit(
             "TableName": table,
             "Key": counter_key(subscription.customer_id, period),
             "UpdateExpression": "ADD session_limit :credit, credited_sessions :credit",
-            "ConditionExpression": "subscription_version = :version",
+            "ConditionExpression": (
+                "subscription_version = :version AND attribute_not_exists(closed_at)"
+            ),
             "ExpressionAttributeValues": {
                 ":credit": number(sessions),
                 ":version": number(subscription.version),
@@ -480,17 +491,25 @@ class DynamoDBAccountStore(_Acts):
 
     def _subscriptions(self, customers: Sequence[Customer]) -> dict[str, Subscription]:
         keys = [subscription_key(customer.customer_id) for customer in customers]
-        found: dict[str, Subscription] = {}
-        for first in range(0, len(keys), _BATCH):
-            batch = {"Keys": keys[first : first + _BATCH], "ConsistentRead": True}
-            with contention():
-                answer = self._client.batch_get_item(RequestItems={self._accounts_table: batch})  # type: ignore[dict-item]
-            if answer["UnprocessedKeys"]:
-                raise StoreContentionError("UnprocessedKeys")
-            for item in answer["Responses"][self._accounts_table]:
-                subscription = decode_subscription(item)
-                found[subscription.customer_id] = subscription
-        return found
+        found = map(decode_subscription, batch_get(self._client, self._accounts_table, keys))
+        return {subscription.customer_id: subscription for subscription in found}
+
+    def created_before(self, end: datetime, cursor: str | None, limit: int) -> Listing:
+        """Return the customers behind the cursor who were created before ``end``."""
+        request = {
+            "IndexName": KIND_INDEX,
+            "KeyConditionExpression": "kind_pk = :kind AND kind_sk < :end",
+            "ExpressionAttributeValues": {":kind": string(_CUSTOMERS), ":end": instant_value(end)},
+        }
+        if cursor is not None:
+            request["ExclusiveStartKey"] = decode_cursor(cursor)
+        found = [decode_customer(item) for item in self._query(request, limit + 1)]
+        page = found[:limit]
+        return Listing(
+            customer_ids=tuple(customer.customer_id for customer in page),
+            cursor=encode_cursor(page[-1]) if page else cursor,
+            more=len(found) > limit,
+        )
 
     def add_key(self, key: KeyRecord, audit: AuditRecord) -> bool:
         """Add a key to an existing customer."""
@@ -518,11 +537,20 @@ class DynamoDBAccountStore(_Acts):
     def change_subscription(
         self, before: Subscription, after: Subscription, period: Period, audit: AuditRecord
     ) -> bool:
-        """Replace the subscription and bring the period's counter up to it, both or neither."""
+        """Replace the subscription and bring the period's counter up to it, both or neither.
+
+        A change that was decided in one month and is written in the next would be one of the
+        wrong month: a closed counter, or one of the next period, tells that it is too late.
+        """
         counter = self._usage.period_usage(after.customer_id, period)
+        if counter is not None and counter.closed_at is not None:
+            return False
         return self._act(
             audit,
-            [replace_subscription(self._accounts_table, before, after)],
+            [
+                replace_subscription(self._accounts_table, before, after),
+                counter_not_opened(self._usage_table, after.customer_id, period.next()),
+            ],
             [counter_raise(self._usage_table, after, period, counter)],
         )
 
@@ -535,11 +563,19 @@ class DynamoDBAccountStore(_Acts):
         brought up to it first, as the next admission would do: that alone changes no outcome.
         """
         self._usage.open_period(subscription, period)
+        counter = self._usage.period_usage(subscription.customer_id, period)
+        if counter is not None and counter.closed_at is not None:
+            return False
         return self._act(
             audit,
             [subscription_unchanged(self._accounts_table, subscription)],
             [counter_credit(self._usage_table, subscription, period, sessions)],
         )
+
+    def audit_record(self, customer_id: str, audit_id: str) -> AuditRecord | None:
+        """Return the record of one act, read consistently."""
+        item = self._get(audit_key(customer_id, audit_id))
+        return None if item is None else decode_audit(item)
 
     def audit_trail(self, customer_id: str, limit: int) -> Sequence[AuditRecord]:
         """Return the newest audit records first; the very latest may lag by a moment."""

@@ -23,6 +23,7 @@ Item = Mapping[str, Any]
 _INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 _SERVER_ERROR = 500
+_BATCH_GET = 100
 
 _CONTENTION_CODES = frozenset(
     {
@@ -190,6 +191,34 @@ def transact(
     except ClientError as error:
         return cancellation(error, proof=proof)
     return None
+
+
+def batch_get(client: DynamoDBClient, table: str, keys: Sequence[dict[str, Any]]) -> Iterator[Item]:
+    """Yield the items of the keys that exist, read consistently, a hundred in a request.
+
+    Raises
+    ------
+    StoreContentionError
+        If DynamoDB left some of the keys for later.
+    """
+    for first in range(0, len(keys), _BATCH_GET):
+        batch = {"Keys": list(keys[first : first + _BATCH_GET]), "ConsistentRead": True}
+        with contention():
+            answer = client.batch_get_item(RequestItems={table: batch})  # type: ignore[dict-item]
+        if answer["UnprocessedKeys"]:
+            raise StoreContentionError("UnprocessedKeys")
+        yield from answer["Responses"][table]
+
+
+def put_once(table: str, item: Mapping[str, Any]) -> dict[str, Any]:
+    """Write an item that must not exist yet."""
+    return {
+        "Put": {
+            "TableName": table,
+            "Item": dict(item),
+            "ConditionExpression": "attribute_not_exists(pk)",
+        }
+    }
 
 
 def query(client: DynamoDBClient, **request: Any) -> Iterator[Item]:

@@ -37,6 +37,7 @@ from flowstack_core.adapters.dynamodb_codec import (
     transact,
 )
 from flowstack_core.adapters.dynamodb_usage import (
+    adjust,
     count_release,
     count_start,
     decode_usage,
@@ -61,6 +62,7 @@ from flowstack_core.services.ports import (
     ManagedNotGranted,
     ManagedNotIncluded,
     NoLiveSession,
+    PeriodClosed,
     PeriodNotOpen,
     SessionAlive,
     Settlement,
@@ -122,6 +124,7 @@ def decode_session(head: Item) -> Session:
         started_at=read_instant(head, "started_at"),
         last_activity_at=read_instant(head, "last_activity_at"),
         processed_at=read_optional_instant(head, "processed_at"),
+        managed=head["managed"]["BOOL"],
         managed_until=read_optional_instant(head, "managed_until"),
         in_flight={
             attempt: decode_instant(until["S"]) for attempt, until in head["in_flight"]["M"].items()
@@ -227,6 +230,7 @@ def put_head(table: str, session: Session) -> dict[str, Any]:
         "started_at": instant_value(session.started_at),
         "last_activity_at": instant_value(session.last_activity_at),
         "in_flight": _in_flight_value(session),
+        "managed": flag(session.managed),
         "held_in": held_partition(conversation.customer_id, session.period),
         "ttl": epoch_value(session.ends_at),
     }
@@ -248,7 +252,7 @@ def put_head(table: str, session: Session) -> dict[str, Any]:
     }
 
 
-def put_record(table: str, session: Session, *, managed: bool) -> dict[str, Any]:
+def put_record(table: str, session: Session) -> dict[str, Any]:
     """Put the record of a start, once: a start that was released is never counted again."""
     conversation = session.conversation
     return {
@@ -259,7 +263,7 @@ def put_record(table: str, session: Session, *, managed: bool) -> dict[str, Any]
                 "agent": string(conversation.agent),
                 "conversation_id": string(conversation.conversation_id),
                 "started_at": instant_value(session.started_at),
-                "managed": flag(managed),
+                "managed": flag(session.managed),
                 "ttl": epoch_value(session.period.end + RECORD_RETENTION),
             },
             "ConditionExpression": "attribute_not_exists(pk)",
@@ -498,13 +502,14 @@ class DynamoDBSessionStore:
             period=period,
             started_at=attempt.at,
             last_activity_at=attempt.at,
+            managed=attempt.managed,
             managed_until=period.end if attempt.managed else None,
             in_flight={attempt.attempt_id: attempt.busy_until},
         )
         failed = transact(
             self._client,
             put_head(self._table, session),
-            put_record(self._table, session, managed=attempt.managed),
+            put_record(self._table, session),
             count_start(self._usage_table, customer_id, period, managed=attempt.managed),
         )
         if failed is None:
@@ -581,7 +586,7 @@ class DynamoDBSessionStore:
 
     def release(self, session: Session, at: datetime) -> bool:
         """Take back a held session: head, record and count in one transaction."""
-        judged = session
+        judged, late = session, False
         for _ in range(_RELEASE_ATTEMPTS):
             if not judged.releasable(at):
                 return False
@@ -589,13 +594,16 @@ class DynamoDBSessionStore:
                 self._client,
                 delete_held_head(self._table, judged),
                 release_record(self._table, judged, at),
-                count_release(self._usage_table, judged.conversation.customer_id, judged.period),
+                *self._uncount(judged, late=late),
             )
             if failed is None:
                 return True
-            head, record, _ = failed
+            head, record, counter = failed[:3]
             if record is not None:  # released before
                 return bool(record)
+            if head is None and _closed(counter):
+                late = True
+                continue
             if not head:
                 return False
             judged = decode_session(head)
@@ -607,15 +615,23 @@ class DynamoDBSessionStore:
         """Take back a session by the last image of its item, which expiry has deleted."""
         if not session.held:
             return False
-        failed = transact(
-            self._client,
-            release_record(self._table, session, at),
-            count_release(self._usage_table, session.conversation.customer_id, session.period),
-        )
-        if failed is None:
-            return True
-        record, _ = failed
-        return bool(record)
+        for late in (False, True):
+            failed = transact(
+                self._client,
+                release_record(self._table, session, at),
+                *self._uncount(session, late=late),
+            )
+            if failed is None:
+                return True
+            record, counter = failed[:2]
+            if record is not None or not _closed(counter):
+                return bool(record)
+        return False
+
+    def _uncount(self, session: Session, *, late: bool) -> list[dict[str, Any]]:
+        """Take one session back from its counter; of a closed period also by an adjustment."""
+        counted = count_release(self._usage_table, session, late=late)
+        return [counted, adjust(self._usage_table, session)] if late else [counted]
 
     def claim(self, claim: Claim, now: datetime) -> Claim:
         """Take the idempotency key; return the claim that holds it now, ours or another's."""
@@ -696,6 +712,11 @@ class DynamoDBSessionStore:
             yield _decode_record(item, customer_id, period)
 
 
+def _closed(counter: Item | None) -> bool:
+    """Whether a count failed because its period is closed."""
+    return counter is not None and "closed_at" in counter
+
+
 def _failed_head(error: ClientError) -> Session | None:
     """Return the head on which a condition failed, ``None`` if there is none."""
     item = failed_condition(error)
@@ -718,6 +739,8 @@ def _not_counted(counter: Item | None, attempt: Attempt) -> StartOutcome:
     if not counter:
         return PeriodNotOpen()
     usage = decode_usage(counter)
+    if usage.closed_at is not None:
+        return PeriodClosed()
     if attempt.managed and not usage.managed_models:
         return ManagedNotIncluded(usage)
     return LimitReached(usage)

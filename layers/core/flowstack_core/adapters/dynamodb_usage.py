@@ -8,14 +8,17 @@ from flowstack_core.adapters.dynamodb_codec import (
     Item,
     contention,
     flag,
+    instant_value,
     number,
     read_integer,
+    read_optional_instant,
     string,
     transact,
 )
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.quota import PeriodUsage
+from flowstack_core.domain.sessions import Session
 from flowstack_core.domain.subscriptions import Subscription
 
 if TYPE_CHECKING:
@@ -32,6 +35,27 @@ def subscription_key(customer_id: str) -> dict[str, Any]:
     return {"pk": string(f"CUSTOMER#{customer_id}"), "sk": string("SUBSCRIPTION")}
 
 
+def encode_usage(usage: PeriodUsage) -> dict[str, Any]:
+    """Write a counter."""
+    item = {
+        **counter_key(usage.customer_id, usage.period),
+        "customer_id": string(usage.customer_id),
+        "period": string(usage.period.name),
+        "sessions_used": number(usage.sessions_used),
+        "session_limit": number(usage.session_limit),
+        "credited_sessions": number(usage.credited_sessions),
+        "managed_sessions": number(usage.managed_sessions),
+        "managed_models": flag(usage.managed_models),
+        "tier": string(usage.tier.value),
+        "tiers": {"SS": sorted(tier.value for tier in usage.tiers)},
+        "price_cents": number(usage.price_cents),
+        "subscription_version": number(usage.subscription_version),
+    }
+    if usage.closed_at is not None:
+        item["closed_at"] = instant_value(usage.closed_at)
+    return item
+
+
 def decode_usage(item: Item) -> PeriodUsage:
     """Read a counter."""
     return PeriodUsage(
@@ -44,12 +68,22 @@ def decode_usage(item: Item) -> PeriodUsage:
         tier=Tier(item["tier"]["S"]),
         price_cents=read_integer(item, "price_cents"),
         subscription_version=read_integer(item, "subscription_version"),
+        managed_sessions=read_integer(item, "managed_sessions"),
+        tiers=frozenset(Tier(tier) for tier in item["tiers"]["SS"]),
+        closed_at=read_optional_instant(item, "closed_at"),
     )
 
 
+def adjustments_key(customer_id: str) -> dict[str, Any]:
+    """Return the key of what became known of closed periods and is on no statement yet."""
+    return {"pk": string(f"CUSTOMER#{customer_id}"), "sk": string("ADJUSTMENTS")}
+
+
 def count_start(table: str, customer_id: str, period: Period, *, managed: bool) -> dict[str, Any]:
-    """Count one session, if one may start (Q1) and managed models are included (P4)."""
-    condition = "attribute_exists(pk) AND sessions_used < session_limit"
+    """Count one session: the period is open, it may start (Q1), managed models included (P4)."""
+    condition = (
+        "attribute_exists(pk) AND sessions_used < session_limit AND attribute_not_exists(closed_at)"
+    )
     values: dict[str, Any] = {":one": number(1)}
     if managed:
         condition += " AND managed_models = :yes"
@@ -58,7 +92,7 @@ def count_start(table: str, customer_id: str, period: Period, *, managed: bool) 
         "Update": {
             "TableName": table,
             "Key": counter_key(customer_id, period),
-            "UpdateExpression": "ADD sessions_used :one",
+            "UpdateExpression": _counting(":one", managed=managed),
             "ConditionExpression": condition,
             "ExpressionAttributeValues": values,
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
@@ -66,15 +100,51 @@ def count_start(table: str, customer_id: str, period: Period, *, managed: bool) 
     }
 
 
-def count_release(table: str, customer_id: str, period: Period) -> dict[str, Any]:
-    """Take one session back (S5). The condition is a last guard: a count is never negative."""
+def count_release(table: str, session: Session, *, late: bool) -> dict[str, Any]:
+    """Take one session back (S5). A last guard: a count is never negative.
+
+    Parameters
+    ----------
+    late
+        Whether the session's period is closed: then an adjustment has to go with it.
+    """
+    closed = "attribute_exists(closed_at)" if late else "attribute_not_exists(closed_at)"
     return {
         "Update": {
             "TableName": table,
-            "Key": counter_key(customer_id, period),
-            "UpdateExpression": "ADD sessions_used :minus_one",
-            "ConditionExpression": "sessions_used > :zero",
+            "Key": counter_key(session.conversation.customer_id, session.period),
+            "UpdateExpression": _counting(":minus_one", managed=session.managed),
+            "ConditionExpression": f"sessions_used > :zero AND {closed}",
             "ExpressionAttributeValues": {":minus_one": number(-1), ":zero": number(0)},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+    }
+
+
+def adjust(table: str, session: Session) -> dict[str, Any]:
+    """Leave for the next statement that a closed period has one session less."""
+    return {
+        "Update": {
+            "TableName": table,
+            "Key": adjustments_key(session.conversation.customer_id),
+            "UpdateExpression": "ADD #period :minus_one",
+            "ExpressionAttributeNames": {"#period": session.period.name},
+            "ExpressionAttributeValues": {":minus_one": number(-1)},
+        }
+    }
+
+
+def _counting(change: str, *, managed: bool) -> str:
+    return f"ADD sessions_used {change}" + (f", managed_sessions {change}" if managed else "")
+
+
+def counter_not_opened(table: str, customer_id: str, period: Period) -> dict[str, Any]:
+    """Check that a period has not begun for a customer."""
+    return {
+        "ConditionCheck": {
+            "TableName": table,
+            "Key": counter_key(customer_id, period),
+            "ConditionExpression": "attribute_not_exists(pk)",
         }
     }
 
@@ -109,6 +179,7 @@ def counter_raise(
         "#period = :period",
         "sessions_used = if_not_exists(sessions_used, :zero)",
         "credited_sessions = if_not_exists(credited_sessions, :zero)",
+        "managed_sessions = if_not_exists(managed_sessions, :zero)",
         "session_limit = if_not_exists(credited_sessions, :zero) + :limit",
         "managed_models = :managed",
         "tier = :tier",
@@ -123,10 +194,10 @@ def counter_raise(
         "Update": {
             "TableName": table,
             "Key": counter_key(subscription.customer_id, period),
-            "UpdateExpression": f"SET {', '.join(sets)}",
+            "UpdateExpression": f"SET {', '.join(sets)} ADD tiers :tiers",
             "ConditionExpression": (
                 "(attribute_not_exists(pk) OR subscription_version < :version)"
-                f" AND {price_condition}"
+                f" AND attribute_not_exists(closed_at) AND {price_condition}"
             ),
             "ExpressionAttributeNames": {"#period": "period"},
             "ExpressionAttributeValues": {
@@ -136,6 +207,7 @@ def counter_raise(
                 ":limit": number(terms.session_limit),
                 ":managed": flag(terms.managed_models),
                 ":tier": string(terms.tier.value),
+                ":tiers": {"SS": [terms.tier.value]},
                 ":version": number(subscription.version),
                 ":price": number(terms.price_cents),
             },
@@ -177,7 +249,9 @@ class DynamoDBUsageStore:
     def open_period(self, subscription: Subscription, period: Period) -> bool:
         """Open the period, or bring its entitlement up to the subscription."""
         current = self.period_usage(subscription.customer_id, period)
-        if current is not None and current.subscription_version >= subscription.version:
+        if current is not None and (
+            current.closed_at is not None or current.subscription_version >= subscription.version
+        ):
             return False
         # A failed condition: another request opened it first, or the subscription has moved on.
         return (

@@ -33,12 +33,8 @@ from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.subscriptions import Subscription
 from flowstack_core.http.requests import Text
 from flowstack_core.http.resolver import create_app, json_response
-from flowstack_core.services.accounts import (
-    AccountService,
-    CustomerClock,
-    IssuedKey,
-    subscription_facts,
-)
+from flowstack_core.services.accounts import AccountService, CustomerClock, IssuedKey
+from flowstack_core.services.documents import subscription_document
 from flowstack_core.services.ports import AuditRecord, Customer
 from flowstack_core.services.usage import UsageAudit, UsageService
 
@@ -168,15 +164,6 @@ def customer_document(customer: Customer, subscription: Subscription) -> dict[st
         "created_at": instant(customer.created_at),
         "subscription": subscription_document(subscription),
     }
-
-
-def subscription_document(subscription: Subscription) -> dict[str, Any]:
-    """Render a subscription; ``pending_change`` takes over at its ``effective_at`` (P2)."""
-    facts = subscription_facts(subscription)
-    for terms in (facts, facts["pending_change"]):
-        if terms is not None:
-            terms["price_usd"] = terms["price_cents"] / 100
-    return facts
 
 
 def key_document(key: IssuedKey) -> dict[str, Any]:
