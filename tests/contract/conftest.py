@@ -10,9 +10,19 @@ import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
+from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
+from flowstack_core.adapters.dynamodb_month_end import DynamoDBMonthEndStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
-from flowstack_core.services.ports import AccountStore, ClockOffsetStore, SessionStore, UsageStore
+from flowstack_core.services.ports import (
+    AccountStore,
+    ClockOffsetStore,
+    ClosingStore,
+    CustomerDirectory,
+    MonthEndStore,
+    SessionStore,
+    UsageStore,
+)
 from tests.support.emulator import create_tables, dynamodb_client, emulator
 from tests.support.in_memory import (
     InMemoryAccountStore,
@@ -20,6 +30,11 @@ from tests.support.in_memory import (
     InMemorySessionStore,
     InMemoryUsageStore,
     Tables,
+)
+from tests.support.in_memory_closing import (
+    InMemoryClosingStore,
+    InMemoryCustomerDirectory,
+    InMemoryMonthEndStore,
 )
 
 _numbers = count(1)
@@ -34,6 +49,9 @@ class Stores:
     usage: UsageStore
     accounts: AccountStore
     clock_offsets: ClockOffsetStore
+    closings: ClosingStore
+    month_ends: MonthEndStore
+    directory: CustomerDirectory
     customer_id: str
 
 
@@ -58,14 +76,21 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             InMemoryUsageStore(tables),
             InMemoryAccountStore(tables),
             InMemoryClockOffsetStore(tables),
+            InMemoryClosingStore(tables),
+            InMemoryMonthEndStore(tables),
+            InMemoryCustomerDirectory(tables),
             customer_id,
         )
     client = request.getfixturevalue("dynamodb")
+    accounts = DynamoDBAccountStore(client, "accounts", "usage")
     return Stores(
         "dynamodb",
         DynamoDBSessionStore(client, "sessions", "usage"),
         DynamoDBUsageStore(client, "usage", "accounts"),
-        DynamoDBAccountStore(client, "accounts", "usage"),
+        accounts,
         DynamoDBClockOffsetStore(client, "accounts"),
+        DynamoDBClosingStore(client, "usage", "accounts", test_clocks=True),
+        DynamoDBMonthEndStore(client, "usage"),
+        accounts,
         customer_id,
     )

@@ -19,6 +19,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore
 from flowstack_core.domain.api_keys import KeyRecord
+from flowstack_core.domain.closing import close_period
 from flowstack_core.domain.errors import InvalidRequestError
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
@@ -421,12 +422,15 @@ def test_two_credits_add_up(account: Account) -> None:
 
 
 def test_a_credit_brings_a_counter_up_to_the_subscription(account: Account) -> None:
-    """The counter of December was opened under an older version."""
+    """The counter of December was opened before November's close applied what had waited."""
+    account.change(Tier.FREE)
     account.open(DECEMBER)
-    account.change(Tier.PROFESSIONAL)
+    closing = close_period(account.current, NOVEMBER, account.counter(), {}, DECEMBER.start)
+    assert account.stores.closings.close(closing, None)
     assert account.stores.accounts.credit(account.current, DECEMBER, 5, audit_of(account.id))
     counter = account.counter(DECEMBER)
-    assert (counter.session_limit, counter.tier) == (10_005, Tier.PROFESSIONAL)
+    assert (counter.session_limit, counter.tier) == (30, Tier.FREE)
+    assert counter.subscription_version == account.current.version
 
 
 def test_a_credit_from_an_outdated_version_does_not_apply(account: Account) -> None:
@@ -570,7 +574,7 @@ def test_a_counter_that_moved_on_is_contention_unless_the_subscription_did_too(
     after = change_terms(before, Terms.of(Tier.STARTER), NOON)
     with stubbed() as (store, stub):
         stub.add_response("get_item", {})  # the counter
-        cancel(stub, subscription, FAILED, "None")
+        cancel(stub, subscription, "None", FAILED, "None")
         stub.add_response("get_item", {})  # the audit record
         if subscription == FAILED:
             assert not store.change_subscription(before, after, NOVEMBER, audit_of("cus_1"))

@@ -255,14 +255,15 @@ class World:
         directory = InMemoryCustomerDirectory(self.tables)
         self.month_end = MonthEndService(runs, directory, queue, self.clock)
         self.close_worker = CloseWorker(self.closing_service, runs, queue, self.clock)
+        undisturbed = ClosingService(self.closings, self.clock, self.retrier)
         self.subscription_service = SubscriptionService(
-            accounts,
-            usage,
+            self.accounts,
+            self.usage,
             self.clock,
             self.clock,
             Random(3).randbytes,
             self.retrier,
-            self.closing_service,
+            undisturbed,
         )
         self.account_service = AccountService(
             self.accounts,
@@ -270,7 +271,7 @@ class World:
             self.clock,
             Random(2).randbytes,
             self.retrier,
-            self.closing_service,
+            undisturbed,
             InMemoryClockOffsetStore(self.tables),
         )
 

@@ -61,8 +61,10 @@ class Tables:
     runs: dict[Period, Run] = field(default_factory=dict)
     pages: dict[tuple[Period, int], PageState] = field(default_factory=dict)
 
-    def raise_counter(self, subscription: Subscription, period: Period) -> bool:
-        """Open the period or bring its entitlement up to ``subscription``."""
+    def raise_counter(
+        self, subscription: Subscription, period: Period, before: Subscription | None = None
+    ) -> bool:
+        """Open the period or bring its entitlement up to ``subscription``, from ``before``."""
         place = (subscription.customer_id, period)
         counter = self.counters.get(place)
         if counter is not None and (
@@ -70,7 +72,7 @@ class Tables:
         ):
             return False
         self.counters[place] = (
-            PeriodUsage.opened(subscription, period)
+            PeriodUsage.opened(before or subscription, period).under(subscription)
             if counter is None
             else counter.under(subscription)
         )
@@ -411,7 +413,7 @@ class InMemoryAccountStore:
             if too_late or self._tables.closed(before.customer_id, period):
                 return False
             self._tables.subscriptions[before.customer_id] = after
-            self._tables.raise_counter(after, period)
+            self._tables.raise_counter(after, period, before)
             return self._record(audit)
 
     def credit(

@@ -9,10 +9,16 @@ from functools import partial
 import pytest
 
 from flowstack_core.domain.api_keys import parse_key
-from flowstack_core.domain.errors import ConflictError, InvalidRequestError, NotFoundError
+from flowstack_core.domain.errors import (
+    ConflictError,
+    IdempotencyConflictError,
+    InvalidRequestError,
+    NotFoundError,
+)
 from flowstack_core.domain.plans import Tier
-from flowstack_core.services.accounts import AccountService, IssuedKey, subscription_facts
+from flowstack_core.services.accounts import AccountService, IssuedKey
 from flowstack_core.services.authorization import AuthorizationService
+from flowstack_core.services.documents import subscription_facts
 from tests.support.fakes import DECEMBER, NOVEMBER, FixedClock, World
 from tests.support.races import race
 
@@ -120,7 +126,12 @@ def test_a_mistyped_key_is_refused_without_a_read() -> None:
 def test_a_well_formed_key_that_was_never_issued_lets_nobody_in() -> None:
     world, elsewhere = World(), World()
     elsewhere.account_service = AccountService(
-        elsewhere.accounts, elsewhere.clock, elsewhere.clock, lambda size: b"\x07" * size
+        elsewhere.accounts,
+        elsewhere.clock,
+        elsewhere.clock,
+        lambda size: b"\x07" * size,
+        elsewhere.retrier,
+        elsewhere.closing_service,
     )
     created(world)
     assert authorization(world).authorize(created(elsewhere).key.text) is None
@@ -163,12 +174,11 @@ def test_customers_are_listed_in_the_order_they_were_created_page_by_page() -> N
         lambda s: s.issue_key("op", "cus_none", "ci", None),
         lambda s: s.keys("cus_none"),
         lambda s: s.revoke_key("op", "cus_none", "key_none"),
-        lambda s: s.set_terms("op", "cus_none", Tier.STARTER, None, None),
         lambda s: s.credit("op", "cus_none", 5, "sorry", None),
         lambda s: s.audit_trail("cus_none", 10),
         lambda s: s.move_clock("op", "cus_none", advance=timedelta(minutes=1)),
     ],
-    ids=["get", "issue", "keys", "revoke", "tier", "credit", "audit", "clock"],
+    ids=["get", "issue", "keys", "revoke", "credit", "audit", "clock"],
 )
 def test_acts_on_a_customer_that_does_not_exist_are_refused_and_leave_no_trail(
     act: Callable[[AccountService], object],
@@ -216,11 +226,13 @@ def test_a_pending_change_is_written_down_with_the_instant_it_takes_effect() -> 
     facts = subscription_facts(world.set_terms(Tier.FREE))
     assert facts["tier"] == "professional"
     assert facts["pending_change"] == {
+        "kind": "cancellation",
         "tier": "free",
         "session_limit": 25,
         "price_cents": 0,
         "effective_period": "2026-12",
         "effective_at": "2026-12-01T00:00:00.000Z",
+        "origin": "operator",
     }
 
 
@@ -235,6 +247,28 @@ def test_racing_changes_of_terms_are_applied_one_after_the_other() -> None:
     subscription = world.tables.subscriptions[world.customer_id]
     assert subscription.version == 5
     assert actions(world).count("subscription.change") == 4
+
+
+def test_a_credit_repeated_later_tells_the_period_it_was_given_in() -> None:
+    world = World()
+    world.subscribe(Tier.STARTER, 1)
+    given = world.account_service.credit("op", world.customer_id, 5, "sorry", "req-1")
+    world.clock.move_to(DECEMBER.start)
+    again = world.account_service.credit("op", world.customer_id, 5, "sorry", "req-1")
+    assert (given, again) == (NOVEMBER, NOVEMBER)
+    assert world.counter(DECEMBER) is None
+
+
+def test_a_request_id_that_credited_another_number_is_refused_and_credits_nothing() -> None:
+    world = World()
+    world.subscribe(Tier.STARTER, 1)
+    world.account_service.credit("op", world.customer_id, 5, "sorry", "req-1")
+    with pytest.raises(IdempotencyConflictError) as refusal:
+        world.account_service.credit("op", world.customer_id, 6, "sorry", "req-1")
+    assert refusal.value.details["sessions"] == 5
+    counter = world.counter()
+    assert counter is not None
+    assert counter.credited_sessions == 5
 
 
 def test_a_credit_repeated_under_its_request_id_credits_once() -> None:
@@ -291,7 +325,9 @@ def test_a_stage_without_test_clocks_has_none() -> None:
     world = World()
     world.subscribe()
     clock = FixedClock()
-    service = AccountService(world.accounts, clock, clock, bytes)
+    service = AccountService(
+        world.accounts, clock, clock, bytes, world.retrier, world.closing_service
+    )
     assert service.clock(world.customer_id) is None
     with pytest.raises(NotFoundError):
         service.move_clock("op", world.customer_id, advance=timedelta(minutes=1))

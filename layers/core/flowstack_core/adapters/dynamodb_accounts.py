@@ -42,6 +42,7 @@ from flowstack_core.adapters.dynamodb_usage import (
     DynamoDBUsageStore,
     counter_key,
     counter_not_opened,
+    counter_open,
     counter_raise,
     subscription_key,
     subscription_unchanged,
@@ -551,7 +552,11 @@ class DynamoDBAccountStore(_Acts):
                 replace_subscription(self._accounts_table, before, after),
                 counter_not_opened(self._usage_table, after.customer_id, period.next()),
             ],
-            [counter_raise(self._usage_table, after, period, counter)],
+            [
+                counter_open(self._usage_table, after, period, before=before)
+                if counter is None
+                else counter_raise(self._usage_table, after, counter)
+            ],
         )
 
     def credit(

@@ -10,6 +10,7 @@ from flowstack_core.adapters.dynamodb_codec import (
     flag,
     instant_value,
     number,
+    put_once,
     read_integer,
     read_optional_instant,
     string,
@@ -161,10 +162,21 @@ def managed_included(table: str, customer_id: str, period: Period) -> dict[str, 
     }
 
 
-def counter_raise(
-    table: str, subscription: Subscription, period: Period, current: PeriodUsage | None
+def counter_open(
+    table: str, subscription: Subscription, period: Period, before: Subscription
 ) -> dict[str, Any]:
-    """Open the counter, or bring its entitlement up to the subscription; the count is kept (P1).
+    """Open a counter under the subscription.
+
+    Parameters
+    ----------
+    before
+        What the subscription was when the period began: its tier was in force too (P5).
+    """
+    return put_once(table, encode_usage(PeriodUsage.opened(before, period).under(subscription)))
+
+
+def counter_raise(table: str, subscription: Subscription, current: PeriodUsage) -> dict[str, Any]:
+    """Bring a counter's entitlement up to the subscription; the count is kept (P1).
 
     Parameters
     ----------
@@ -173,37 +185,28 @@ def counter_raise(
         during it (P5), and DynamoDB knows no maximum: which of the two prices that is, is decided
         from ``current`` and made sure of by the condition.
     """
-    terms = subscription.terms_in(period)
+    terms = subscription.terms_in(current.period)
     sets = [
-        "customer_id = :customer",
-        "#period = :period",
-        "sessions_used = if_not_exists(sessions_used, :zero)",
-        "credited_sessions = if_not_exists(credited_sessions, :zero)",
-        "managed_sessions = if_not_exists(managed_sessions, :zero)",
-        "session_limit = if_not_exists(credited_sessions, :zero) + :limit",
+        "session_limit = credited_sessions + :limit",
         "managed_models = :managed",
         "tier = :tier",
         "subscription_version = :version",
     ]
-    if current is not None and current.price_cents > terms.price_cents:
+    if current.price_cents > terms.price_cents:
         price_condition = "price_cents > :price"
     else:
-        price_condition = "(attribute_not_exists(price_cents) OR price_cents <= :price)"
+        price_condition = "price_cents <= :price"
         sets.append("price_cents = :price")
     return {
         "Update": {
             "TableName": table,
-            "Key": counter_key(subscription.customer_id, period),
+            "Key": counter_key(subscription.customer_id, current.period),
             "UpdateExpression": f"SET {', '.join(sets)} ADD tiers :tiers",
             "ConditionExpression": (
-                "(attribute_not_exists(pk) OR subscription_version < :version)"
+                "subscription_version < :version"
                 f" AND attribute_not_exists(closed_at) AND {price_condition}"
             ),
-            "ExpressionAttributeNames": {"#period": "period"},
             "ExpressionAttributeValues": {
-                ":customer": string(subscription.customer_id),
-                ":period": string(period.name),
-                ":zero": number(0),
                 ":limit": number(terms.session_limit),
                 ":managed": flag(terms.managed_models),
                 ":tier": string(terms.tier.value),
@@ -253,12 +256,11 @@ class DynamoDBUsageStore:
             current.closed_at is not None or current.subscription_version >= subscription.version
         ):
             return False
-        # A failed condition: another request opened it first, or the subscription has moved on.
-        return (
-            transact(
-                self._client,
-                counter_raise(self._usage_table, subscription, period, current),
-                subscription_unchanged(self._accounts_table, subscription),
-            )
-            is None
+        entitled = (
+            counter_open(self._usage_table, subscription, period, before=subscription)
+            if current is None
+            else counter_raise(self._usage_table, subscription, current)
         )
+        # A failed condition: another request opened it first, or the subscription has moved on.
+        unchanged = subscription_unchanged(self._accounts_table, subscription)
+        return transact(self._client, entitled, unchanged) is None
