@@ -30,6 +30,10 @@ class Admin:
         app = admin_app(
             lambda: self.world.account_service,
             lambda: self.world.usage_service,
+            subscriptions=lambda: self.world.subscription_service,
+            statements=lambda: self.world.statement_service,
+            closings=lambda: self.world.closing_service,
+            month_end=lambda: self.world.month_end,
             test_clocks=test_clocks,
         )
         self.handler = entry_point(app)
