@@ -44,7 +44,6 @@ _CREATED = datetime(2026, 10, 7, tzinfo=UTC)
 _NOW = _NOVEMBER.end + timedelta(hours=1)
 _BATCH = 25
 _INDEXES = {"accounts": ("kind_pk", "kind_sk")}
-_CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,11 @@ def measure_month_end(say: Callable[[str], None], customers: int = CUSTOMERS) ->
 
 def _client(url: str, session: boto3.Session | None = None) -> DynamoDBClient:
     return (session or boto3.Session()).client(
-        "dynamodb", endpoint_url=url, region_name=REGION, **_CREDENTIALS
+        "dynamodb",
+        endpoint_url=url,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
     )
 
 
