@@ -14,6 +14,7 @@ from stacks.python_target import AWS_LAMBDA, PythonTarget
 from tests.bench.bundles import built_layer, weigh_functions, weigh_layer
 from tests.bench.hot_path import measure_hot_path
 from tests.bench.import_time import measure_import_time
+from tests.bench.month_end import measure_month_end
 from tests.bench.report import Conditions, render_page
 from tests.support.emulator import ROOT, emulator_program
 
@@ -34,6 +35,7 @@ def main() -> None:
     page = render_page(
         conditions,
         hot_path,
+        measure_month_end(_say),
         imports,
         bundles,
         (f"Python {AWS_LAMBDA.version}", AWS_LAMBDA.machine),

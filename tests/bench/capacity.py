@@ -118,6 +118,8 @@ def _value_size(value: Mapping[str, Any]) -> int:
             return len(content)
         case "BOOL" | "NULL":
             return 1
+        case "SS":
+            return sum(len(str(each).encode()) for each in content)
         case "M":
             nested = sum(len(name.encode()) + _value_size(each) for name, each in content.items())
             return _NESTING_BYTES + len(content) + nested

@@ -125,6 +125,8 @@ class Meter:
         before: list[Item | None],
         parsed: dict[str, Any],
     ) -> Units:
+        if operation == "BatchGetItem":
+            return Units(read=_batch_read_units(params, parsed))
         if operation not in _WRITES:
             items = parsed["Items"] if operation == "Query" else [parsed.get("Item")]
             consistent = params.get("ConsistentRead", False)
@@ -151,6 +153,17 @@ def _parts(operation: str, params: dict[str, Any]) -> list[dict[str, Any]]:
     if operation == "TransactWriteItems":
         return [next(iter(action.values())) for action in params["TransactItems"]]
     return [params] if operation in _WRITES else []
+
+
+def _batch_read_units(params: Mapping[str, Any], parsed: Mapping[str, Any]) -> float:
+    """Return the units of reading items by their keys, each item for itself."""
+    units = 0.0
+    for table, asked in params["RequestItems"].items():
+        found = parsed["Responses"].get(table, [])
+        missing = [None] * (len(asked["Keys"]) - len(found))
+        consistent = asked.get("ConsistentRead", False)
+        units += sum(read_units([item], consistent=consistent) for item in (*found, *missing))
+    return units
 
 
 def _reported(parsed: dict[str, Any]) -> float:

@@ -6,11 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from flowstack_core.domain.month_end import CUSTOMERS_PER_PAGE
 from tests.bench.bundles import Bundle
 from tests.bench.capacity import Units
 from tests.bench.hot_path import MANY_CONVERSATIONS, REPEATS, Case, HotPath, units_of
 from tests.bench.import_time import BREAKDOWN_ROUNDS, ROUNDS, ImportTimes
 from tests.bench.metering import Request
+from tests.bench.month_end import MonthEnd, PageCost, Throughput
+
+_SECONDS_A_CUSTOMER = 0.015
+"""A transaction of two items takes about ten milliseconds on DynamoDB."""
+
+_WORKERS = 10
+_WRITE_PRICE, _READ_PRICE = 0.625e-6, 0.125e-6
+_GB_SECOND_PRICE, _QUEUE_PRICE, _EVENT_PRICE = 13.3334e-6, 0.40e-6, 1.00e-6
 
 _INTRODUCTION = """# Benchmarks
 
@@ -61,6 +70,24 @@ the turns of its session, and a refusal reads the sessions that wait for their f
 moment, in case one of them was left by a crash.
 """
 
+_MONTH_END = """## The month end
+
+The worker closes pages of 25 customers: two reads for the page, one transaction for each customer
+(its statement, and the counter that the statement fences), one note on the page. Units are those of
+one customer, its share of the page's reads and its note included.
+"""
+
+_THROUGHPUT = """One worker, one customer after the other, against MiniStack on the same machine;
+the queue is in memory. Time and requests include listing the customers. Peak memory of the process
+after each tenth of the customers: {memory} MB.
+"""
+
+_ON_PAPER = f"""On AWS, by the units above and list prices of us-east-1 (on demand: $0.625 a million
+write units, $0.125 a million read units; Lambda on arm64: $0.0000133334 a GB-second; SQS: $0.40 a
+million requests; EventBridge: $1.00 a million events), with {_SECONDS_A_CUSTOMER * 1000:.0f} ms a
+customer in a worker of 512 MB. {_WORKERS} workers run at once unless the stack is told otherwise.
+"""
+
 _IMPORTS = f"""## Import time
 
 Wall time of fresh processes, {ROUNDS} rounds that run each program in turn; the start of a Python
@@ -90,6 +117,7 @@ class Conditions:
 def render_page(
     conditions: Conditions,
     hot_path: HotPath,
+    month_end: MonthEnd,
     imports: ImportTimes,
     bundles: Sequence[Bundle],
     target: tuple[str, str],
@@ -110,6 +138,14 @@ def render_page(
             _growth(hot_path.few, hot_path.many),
             _LENGTHS,
             _cases(hot_path.lengths),
+            _MONTH_END,
+            _month_end(month_end.pages),
+            _THROUGHPUT.format(
+                memory=", ".join(f"{each:.0f}" for each in month_end.throughput.memory_mb)
+            ),
+            _throughput(month_end.throughput),
+            _ON_PAPER,
+            _on_paper(month_end.pages),
             _IMPORTS,
             _imports(imports),
             _BREAKDOWN,
@@ -196,6 +232,66 @@ def _growth(few: Sequence[Case], many: Sequence[Case]) -> str:
 
 def _cost(case: Case) -> str:
     return f"{len(case.requests)} requests, {_units(units_of(case.requests))}"
+
+
+def _month_end(pages: Sequence[PageCost]) -> str:
+    return _table(
+        ("customers with", "requests for the page", "of them writes", "units a customer"),
+        (
+            (
+                page.name,
+                str(len(page.requests)),
+                str(sum(bool(request.units.write) for request in page.requests)),
+                _units(Units(round(page.units.read, 2), round(page.units.write, 2))),
+            )
+            for page in pages
+        ),
+    )
+
+
+def _throughput(found: Throughput) -> str:
+    requests = ", ".join(f"{times:,} {name}" for name, times in sorted(found.requests.items()))
+    return _table(
+        ("customers", "seconds", "customers a second", "processor ms a customer", "requests"),
+        [
+            (
+                f"{found.customers:,}",
+                f"{found.seconds:.0f}",
+                f"{found.customers / found.seconds:.0f}",
+                f"{found.processor_seconds / found.customers * 1000:.2f}",
+                requests,
+            )
+        ],
+    )
+
+
+def _on_paper(pages: Sequence[PageCost]) -> str:
+    units = next(page.units for page in pages if page.name == "sessions used")
+    customer = (
+        units.write * _WRITE_PRICE
+        + units.read * _READ_PRICE
+        + _SECONDS_A_CUSTOMER * 0.5 * _GB_SECOND_PRICE
+        + 4 / CUSTOMERS_PER_PAGE * _QUEUE_PRICE
+        + _EVENT_PRICE
+    )
+    return _table(
+        ("customers", "one worker", f"{_WORKERS} workers", "cost"),
+        (
+            (
+                f"{customers:,}",
+                _duration(customers * _SECONDS_A_CUSTOMER),
+                _duration(customers * _SECONDS_A_CUSTOMER / _WORKERS),
+                f"${customers * customer:,.2f}",
+            )
+            for customers in (100_000, 1_000_000, 10_000_000)
+        ),
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def _imports(imports: ImportTimes) -> str:
