@@ -179,7 +179,7 @@ def test_statements_are_listed_and_shown_in_every_form(admin: Admin) -> None:
     ],
 )
 def test_nobody_is_not_found(admin: Admin, method: str, path: str) -> None:
-    body = {} if method == "POST" else None
+    body: Any = {} if method == "POST" else None
     assert_refused(admin.send(method, f"/cus_nobody{path}", body), 404, "NOT_FOUND")
 
 
@@ -309,7 +309,7 @@ def test_a_period_that_runs_is_not_closed(admin: Admin) -> None:
 def test_nonsense_is_refused(
     admin: Admin, method: str, path: str, query: dict[str, str] | None
 ) -> None:
-    body = {} if method == "POST" else None
+    body: Any = {} if method == "POST" else None
     assert_refused(admin.ask(method, path, body, query=query), 400, "INVALID_REQUEST")
 
 
