@@ -16,12 +16,15 @@ import boto3
 from botocore.config import Config
 
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
+from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
+from flowstack_core.adapters.kms import KmsCredentialCipher
 from flowstack_core.adapters.system import RandomIds, SystemClock, TestClocks
 from flowstack_core.services.accounts import AccountService
 from flowstack_core.services.admission import Admission
 from flowstack_core.services.authorization import AuthorizationService
+from flowstack_core.services.byok import CredentialFinder, CredentialService
 from flowstack_core.services.conversations import ConversationService
 from flowstack_core.services.expiry import ExpiryService
 from flowstack_core.services.ports import CustomerClocks
@@ -31,22 +34,24 @@ from flowstack_core.settings import settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_kms import KMSClient
 
 _CONNECT_TIMEOUT_SECONDS = 1
 _READ_TIMEOUT_SECONDS = 3
 _PATIENT_ATTEMPTS = 5
 
 
-def _dynamodb(attempts: int) -> DynamoDBClient:
-    return boto3.client(
-        "dynamodb",
-        config=Config(
-            connect_timeout=_CONNECT_TIMEOUT_SECONDS,
-            read_timeout=_READ_TIMEOUT_SECONDS,
-            retries={"total_max_attempts": attempts, "mode": "standard"},
-            tcp_keepalive=True,
-        ),
+def _config(attempts: int) -> Config:
+    return Config(
+        connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+        read_timeout=_READ_TIMEOUT_SECONDS,
+        retries={"total_max_attempts": attempts, "mode": "standard"},
+        tcp_keepalive=True,
     )
+
+
+def _dynamodb(attempts: int) -> DynamoDBClient:
+    return boto3.client("dynamodb", config=_config(attempts))
 
 
 @cache
@@ -61,6 +66,12 @@ def patient_client() -> DynamoDBClient:
     return _dynamodb(attempts=_PATIENT_ATTEMPTS)
 
 
+@cache
+def kms_client() -> KMSClient:
+    """Return the client that seals and opens stored credentials: services retry, it does not."""
+    return boto3.client("kms", config=_config(attempts=1))
+
+
 def _accounts(client: DynamoDBClient) -> DynamoDBAccountStore:
     return DynamoDBAccountStore(client, settings().accounts_table, settings().usage_table)
 
@@ -71,6 +82,14 @@ def _sessions(client: DynamoDBClient) -> DynamoDBSessionStore:
 
 def _usage(client: DynamoDBClient) -> DynamoDBUsageStore:
     return DynamoDBUsageStore(client, settings().usage_table, settings().accounts_table)
+
+
+def _credentials(client: DynamoDBClient) -> DynamoDBCredentialStore:
+    return DynamoDBCredentialStore(client, settings().accounts_table)
+
+
+def _cipher() -> KmsCredentialCipher:
+    return KmsCredentialCipher(kms_client, settings().credentials_key)
 
 
 def _clock_offsets(client: DynamoDBClient) -> DynamoDBClockOffsetStore:
@@ -118,6 +137,7 @@ def conversation_service() -> ConversationService:
         region=settings().region,
         model_clients=BedrockClients(settings().region),
         fair_use=FairUseMeter(),
+        own_credentials=CredentialFinder(_credentials(client), _cipher(), SystemClock()),
     )
 
 
@@ -133,6 +153,14 @@ def usage_service() -> UsageService:
     """Return the service behind ``/usage`` and ``/tier-info``."""
     client = patient_client()
     return UsageService(_sessions(client), _usage(client), _accounts(client), _clocks(client))
+
+
+@cache
+def credential_service() -> CredentialService:
+    """Return the service behind ``/api/byok-credentials``."""
+    return CredentialService(
+        _credentials(hot_path_client()), _cipher(), SystemClock(), os.urandom, _retrier()
+    )
 
 
 @cache

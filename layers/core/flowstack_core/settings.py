@@ -18,6 +18,8 @@ class Settings:
         ``local``, ``dev``, ``prod`` or whatever the operator calls it.
     test_clocks
         Whether customers can have a test clock; never on a production stage.
+    credentials_key
+        The KMS key that seals stored credentials, for the functions that may use it.
     """
 
     stage: str
@@ -26,6 +28,7 @@ class Settings:
     sessions_table: str
     usage_table: str
     test_clocks: bool
+    credentials_key: str = ""
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
@@ -37,6 +40,7 @@ class Settings:
             sessions_table=environment.get("SESSIONS_TABLE", ""),
             usage_table=environment.get("USAGE_TABLE", ""),
             test_clocks=environment.get("TEST_CLOCKS") == "enabled",
+            credentials_key=environment.get("CREDENTIALS_KEY", ""),
         )
 
 

@@ -6,6 +6,7 @@ Services render documents as plain dictionaries; a test holds each of them to it
 from __future__ import annotations
 
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, Literal
 
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
@@ -151,6 +152,35 @@ class PricingDocument(Document):
     plans: list[PlanDocument]
 
 
+class StoredCredentialsDocument(Document):
+    """Credentials stored at one provider; ``credentials`` holds their fields, masked."""
+
+    provider: str
+    credentials: dict[str, str]
+    created_at: datetime
+    updated_at: datetime
+    last_used_at: datetime | None
+
+
+class StoreCredentialsDocument(StoredCredentialsDocument):
+    """``POST /api/byok-credentials``. ``replaced`` tells whether there were others before."""
+
+    replaced: bool
+
+
+class CredentialsListDocument(Document):
+    """``GET /api/byok-credentials``."""
+
+    credentials: list[StoredCredentialsDocument]
+
+
+class DeletedCredentialsDocument(Document):
+    """``DELETE /api/byok-credentials/{provider}``."""
+
+    provider: str
+    deleted: Literal[True]
+
+
 class HealthDocument(Document):
     """``GET /health``."""
 
@@ -163,6 +193,7 @@ _ERRORS: dict[int, str] = {
     400: "The request is wrong; nothing was changed or counted.",
     401: "The API key is missing, unknown, expired or revoked.",
     403: "The tier does not include what was asked for.",
+    404: "There is no such thing.",
     409: "The idempotency key is in use, or the change does not fit the present state.",
     413: "The body is too large.",
     415: "The body is not JSON.",
@@ -174,17 +205,20 @@ _ERRORS: dict[int, str] = {
 }
 
 
+_MESSAGE_ERRORS = tuple(status for status in _ERRORS if status != HTTPStatus.NOT_FOUND)
+
+
 def documented(
     document: type[Document], description: str, *statuses: int
 ) -> dict[int, OpenAPIResponse]:
     """Return the responses of a route for OpenAPI: the document, and the errors it can give.
 
-    Without ``statuses`` these are all errors there are.
+    Without ``statuses`` these are all that a message can meet.
     """
     responses: dict[int, Any] = {
         200: {"description": description, "content": {"application/json": {"model": document}}}
     }
-    for status in statuses or _ERRORS:
+    for status in statuses or _MESSAGE_ERRORS:
         responses[status] = {
             "description": _ERRORS[status],
             "content": {"application/json": {"model": ErrorEnvelope}},
