@@ -10,13 +10,21 @@ import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
+from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
-from flowstack_core.services.ports import AccountStore, ClockOffsetStore, SessionStore, UsageStore
+from flowstack_core.services.ports import (
+    AccountStore,
+    ClockOffsetStore,
+    SessionStore,
+    StoredCredentialStore,
+    UsageStore,
+)
 from tests.support.emulator import create_tables, dynamodb_client, emulator
 from tests.support.in_memory import (
     InMemoryAccountStore,
     InMemoryClockOffsetStore,
+    InMemoryCredentialStore,
     InMemorySessionStore,
     InMemoryUsageStore,
     Tables,
@@ -34,16 +42,23 @@ class Stores:
     usage: UsageStore
     accounts: AccountStore
     clock_offsets: ClockOffsetStore
+    credentials: StoredCredentialStore
     customer_id: str
 
 
 @pytest.fixture(scope="session")
-def dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DynamoDBClient]:
-    """A DynamoDB with the tables."""
+def emulator_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An emulator of AWS."""
     with emulator(tmp_path_factory.mktemp("emulator")) as url:
-        client = dynamodb_client(url)
-        create_tables(client)
-        yield client
+        yield url
+
+
+@pytest.fixture(scope="session")
+def dynamodb(emulator_url: str) -> DynamoDBClient:
+    """A DynamoDB with the tables."""
+    client = dynamodb_client(emulator_url)
+    create_tables(client)
+    return client
 
 
 @pytest.fixture(params=["memory", "dynamodb"])
@@ -58,6 +73,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             InMemoryUsageStore(tables),
             InMemoryAccountStore(tables),
             InMemoryClockOffsetStore(tables),
+            InMemoryCredentialStore(tables),
             customer_id,
         )
     client = request.getfixturevalue("dynamodb")
@@ -67,5 +83,6 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoDBUsageStore(client, "usage", "accounts"),
         DynamoDBAccountStore(client, "accounts", "usage"),
         DynamoDBClockOffsetStore(client, "accounts"),
+        DynamoDBCredentialStore(client, "accounts"),
         customer_id,
     )

@@ -61,7 +61,7 @@ def test_credentials_are_written_where_the_roles_let_them() -> None:
 
 
 def test_what_writes_credentials_can_write_nothing_else_in_the_accounts(prod: Synthesized) -> None:
-    confined = {
+    confined: dict[str, set[tuple[str, ...]]] = {
         "Conversation": {
             ("GetItem",),
             ("ConditionCheckItem",),
