@@ -90,7 +90,7 @@ def finder(world: World, counting: Counting) -> CredentialFinder:
 # --- storing -------------------------------------------------------------------------------
 
 
-def test_what_is_stored_is_sealed_and_listed_masked(world: World) -> None:
+def test_byok_what_is_stored_is_sealed_and_listed_masked(world: World) -> None:
     world.store(Provider.OPENAI, **OPENAI)
     (stored,) = world.credential_service.stored(world.customer_id, world.budget)
     assert stored.masked == {"api_key": "…cdef"}
@@ -112,7 +112,7 @@ def test_storing_again_replaces_and_remembers_since_when(world: World) -> None:
     assert used(world)[-1] == {"aws_access_key": "AKIANEW", "aws_secret_key": "new"}
 
 
-def test_every_act_leaves_a_record_of_who_and_never_a_value(world: World) -> None:
+def test_byok_every_act_leaves_a_record_of_who_and_never_a_value(world: World) -> None:
     world.store(Provider.OPENAI, **OPENAI)
     world.store(Provider.OPENAI, **OPENAI)
     world.credential_service.delete("key_2", world.customer_id, "openai", world.budget)
@@ -392,7 +392,7 @@ def test_what_was_decrypted_is_kept_for_less_than_a_minute(
     assert (counting.reads, len(world.cipher.opened)) == (2, 2)
 
 
-def test_deletion_and_rotation_are_seen_within_a_minute(
+def test_byok_deletion_and_rotation_are_seen_within_a_minute(
     world: World, finder: CredentialFinder
 ) -> None:
     world.store()
