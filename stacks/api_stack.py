@@ -14,7 +14,7 @@ from stacks.bedrock_models import CatalogueAccess
 from stacks.constructs.acknowledgement import acknowledge
 from stacks.constructs.function import StageFunction
 from stacks.constructs.layer import CoreLayer
-from stacks.data_stack import BY_KIND, HELD_SESSIONS, DataStack
+from stacks.data_stack import BY_KIND, CREDENTIALS, HELD_SESSIONS, DataStack
 from stacks.gateway_responses import add_gateway_responses
 from stacks.sources import Sources
 from stacks.stage import Stage
@@ -66,6 +66,7 @@ class ApiStack(Stack):
         self.authorizer = self._authorizer_function(data)
         self.conversation = self._conversation_function(data)
         self.usage = self._usage_function(data)
+        self.byok = self._byok_function(data)
         self.public = self._public_function()
         self.admin = self._admin_function(data)
         self.api_name = stage.name_of("api")
@@ -104,7 +105,12 @@ class ApiStack(Stack):
             timeout=CONVERSATION_TIMEOUT,
             memory_mb=1024,
             tables=[
-                data.accounts.access("GetItem", "ConditionCheckItem"),
+                data.accounts.access(
+                    "GetItem",
+                    "ConditionCheckItem",
+                    # When stored credentials were last used.
+                    partitions={CREDENTIALS: ["UpdateItem"]},
+                ),
                 data.sessions.access(
                     "PutItem",
                     "UpdateItem",
@@ -114,7 +120,8 @@ class ApiStack(Stack):
                 ),
                 data.usage.access("GetItem", "UpdateItem", "ConditionCheckItem"),
             ],
-            statements=[models.statement],
+            statements=[models.statement, data.credentials_access("Decrypt")],
+            environment={"CREDENTIALS_KEY": data.credentials_key.key_arn},
         )
         models.acknowledge_on(function.role)
         return function
@@ -131,6 +138,25 @@ class ApiStack(Stack):
                 data.usage.access("GetItem"),
                 data.sessions.access("Query", query_index=HELD_SESSIONS),
             ],
+        )
+
+    def _byok_function(self, data: DataStack) -> StageFunction:
+        return self._function(
+            "Byok",
+            name="byok",
+            description="/api/byok-credentials: seals what it is given, and can open nothing",
+            timeout=Duration.seconds(10),
+            memory_mb=512,
+            tables=[
+                data.accounts.access(
+                    partitions={
+                        CREDENTIALS: ["GetItem", "Query", "PutItem", "DeleteItem"],
+                        "AUDIT#": ["GetItem", "PutItem"],
+                    }
+                )
+            ],
+            statements=[data.credentials_access("Encrypt")],
+            environment={"CREDENTIALS_KEY": data.credentials_key.key_arn},
         )
 
     def _public_function(self) -> StageFunction:
@@ -219,6 +245,7 @@ class ApiStack(Stack):
         )
         conversation = _integration(self.conversation)
         usage = _integration(self.usage)
+        byok = _integration(self.byok)
         public = _integration(self.public)
         root = self.api.root
         for method, path, integration in (
@@ -226,8 +253,11 @@ class ApiStack(Stack):
             ("POST", "chat", conversation),
             ("GET", "usage", usage),
             ("GET", "tier-info", usage),
+            ("POST", "api/byok-credentials", byok),
+            ("GET", "api/byok-credentials", byok),
+            ("DELETE", "api/byok-credentials/{provider}", byok),
         ):
-            root.add_resource(path).add_method(
+            root.resource_for_path(path).add_method(
                 method,
                 integration,
                 authorization_type=apigateway.AuthorizationType.CUSTOM,
@@ -282,7 +312,14 @@ class ApiStack(Stack):
 
     @property
     def functions(self) -> tuple[StageFunction, ...]:
-        return (self.authorizer, self.conversation, self.usage, self.public, self.admin)
+        return (
+            self.authorizer,
+            self.conversation,
+            self.usage,
+            self.byok,
+            self.public,
+            self.admin,
+        )
 
 
 def _integration(function: StageFunction) -> apigateway.LambdaIntegration:

@@ -1,10 +1,11 @@
-"""The tables and the key that encrypts them."""
+"""The tables, the key that encrypts them, and the one that seals stored credentials."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from aws_cdk import CfnOutput, Stack
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
@@ -14,6 +15,12 @@ from stacks.stage import Stage
 BY_KIND = "by-kind"
 HELD_SESSIONS = "held-sessions"
 
+CREDENTIALS = "CREDENTIALS#"
+"""What the partition keys of stored credentials begin with."""
+
+SEALED_FOR = ("flowstack:customer", "flowstack:provider")
+"""The encryption context of stored credentials."""
+
 
 class DataStack(Stack):
     """Everything that outlives a deployment.
@@ -21,13 +28,15 @@ class DataStack(Stack):
     Attributes
     ----------
     accounts
-        Customers, hashed keys, subscriptions, the audit trail.
+        Customers, hashed keys, subscriptions, stored credentials, the audit trail.
     sessions
         Conversations, transcripts, session records, idempotency claims.
     usage
         The counter of each customer and period.
     vault
         The customers' own documents.
+    credentials_key
+        Seals the credentials that customers store, whatever encrypts the table they stand in.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, **kwargs: Any) -> None:
@@ -37,6 +46,14 @@ class DataStack(Stack):
             "Key",
             alias=f"alias/{stage.name_of('data')}",
             description=f"Encrypts the tables of FlowStack ({stage.name})",
+            enable_key_rotation=True,
+            removal_policy=stage.removal_policy,
+        )
+        self.credentials_key = kms.Key(
+            self,
+            "CredentialsKey",
+            alias=f"alias/{stage.name_of('credentials')}",
+            description=f"Seals stored provider credentials of FlowStack ({stage.name})",
             enable_key_rotation=True,
             removal_policy=stage.removal_policy,
         )
@@ -63,6 +80,21 @@ class DataStack(Stack):
         self.vault = StageTable(self, "Vault", stage=stage, name="vault", key=key, expires=False)
         for table in self.tables:
             CfnOutput(self, f"{table.name.capitalize()}TableName", value=table.resource.table_name)
+
+    def credentials_access(self, action: Literal["Encrypt", "Decrypt"]) -> iam.PolicyStatement:
+        """Return the permission to seal or to open credentials, for a customer and a provider.
+
+        Under any other encryption context, or none, the key is of no use.
+        """
+        return iam.PolicyStatement(
+            actions=[f"kms:{action}"],
+            resources=[self.credentials_key.key_arn],
+            conditions={
+                "ForAllValues:StringEquals": {"kms:EncryptionContextKeys": list(SEALED_FOR)},
+                # "For all" holds of none, so each is asked for.
+                "Null": {f"kms:EncryptionContext:{name}": "false" for name in SEALED_FOR},
+            },
+        )
 
     @property
     def tables(self) -> tuple[StageTable, ...]:

@@ -34,10 +34,13 @@ PROVIDERS = f"{_CORE}/domain/providers.py"
 FAIR_USE = f"{_CORE}/domain/fair_use.py"
 ADMISSION = f"{_CORE}/services/admission.py"
 CONVERSATIONS = f"{_CORE}/services/conversations.py"
+BYOK = f"{_CORE}/services/byok.py"
+STORED_CREDENTIALS = f"{_CORE}/domain/stored_credentials.py"
 EXPIRY = f"{_CORE}/services/expiry.py"
 USAGE = f"{_CORE}/services/usage.py"
 DYNAMODB_SESSIONS = f"{_CORE}/adapters/dynamodb_sessions.py"
 DYNAMODB_USAGE = f"{_CORE}/adapters/dynamodb_usage.py"
+KMS = f"{_CORE}/adapters/kms.py"
 
 OF_DOMAIN = "tests/unit/domain/"
 OF_SERVICES = "tests/unit/services/"
@@ -48,6 +51,9 @@ FAILURES = f"{OF_SERVICES}test_failures_release.py"
 RETRIES = f"{OF_SERVICES}test_idempotency.py"
 FAIR_USE_TESTS = f"{OF_SERVICES}test_fair_use.py"
 USAGE_TESTS = f"{OF_SERVICES}test_usage.py"
+BYOK_TESTS = f"{OF_SERVICES}test_byok.py"
+MASK_TESTS = f"{OF_DOMAIN}test_stored_credentials.py"
+CIPHER_CONTRACT = "tests/contract/test_credential_store.py"
 CONTRACT = "tests/contract/test_session_store.py"
 STATEFUL = f"{OF_SERVICES}test_stateful.py::TestSessionsQuotaAndSubscription::runTest"
 
@@ -68,6 +74,8 @@ RULES = {
     "P2": "A downgrade takes effect at the next period and can be taken back until then.",
     "P3": "A cancelled customer is served until the period ends, and is on `free` after it.",
     "P4": "No managed models on `free`; no provider without the credentials it needs.",
+    "BYOK": "Own credentials open for the customer and the provider they were stored for only, are "
+    "shown masked, and are never replaced by a managed model.",
     "F1": "Beyond fair use requests are refused; nothing is counted and no session ended.",
     "Failing closed": "When the stores cannot be reached admission is refused, and nothing is "
     "counted.",
@@ -614,6 +622,103 @@ MUTATIONS = (
         ),
         RULES_OF_PLANS,
         "test_p4_a_byok_only_provider_without_credentials_is_refused",
+    ),
+    _mutation(
+        "P4",
+        "stored credentials are not looked for when managed models are refused",
+        CONVERSATIONS,
+        (
+            "if not plan_for(caller.tier).managed_models:\n                raise",
+            "if True:\n                raise",
+        ),
+        BYOK_TESTS,
+        "test_p4_after_a_downgrade_stored_credentials_are_found_by_the_very_next_request",
+        "test_byok_who_pays_depends_on_the_tier_in_force_and_never_on_the_one_believed",
+    ),
+    _mutation(
+        "P1",
+        "stored credentials keep managed models away until the caller's tier is up to date",
+        CONVERSATIONS,
+        ("return None if plan_for(tier).managed_models else stored", "return stored"),
+        BYOK_TESTS,
+        "test_p1_after_an_upgrade_stored_credentials_do_not_keep_managed_models_away",
+        "test_byok_who_pays_depends_on_the_tier_in_force_and_never_on_the_one_believed",
+    ),
+    _mutation(
+        "BYOK",
+        "credentials are sealed without customer and provider",
+        KMS,
+        (
+            "return {CUSTOMER_CONTEXT: customer_id, PROVIDER_CONTEXT: provider.value}",
+            "return {}",
+        ),
+        CIPHER_CONTRACT,
+        "test_byok_a_ciphertext_that_was_moved_cannot_be_opened",
+        "test_byok_an_item_that_was_moved_in_the_table_is_of_no_use",
+        "tests/unit/adapters/test_kms.py::"
+        "test_byok_both_ways_name_the_key_the_customer_and_the_provider",
+    ),
+    _mutation(
+        "BYOK",
+        "the mask shows the value",
+        STORED_CREDENTIALS,
+        ('return f"…{value[-_SHOWN_CHARACTERS:]}"', "return value"),
+        MASK_TESTS,
+        "test_byok_a_mask_shows_at_most_the_last_four_of_twenty_characters",
+        "test_byok_every_field_is_masked_but_a_region",
+        f"{BYOK_TESTS}::test_byok_what_is_stored_is_sealed_and_listed_masked",
+    ),
+    _mutation(
+        "BYOK",
+        "the operator pays where own credentials were asked for and are not there",
+        CONVERSATIONS,
+        ("if stored is None and wanted:", "if False:"),
+        BYOK_TESTS,
+        "test_byok_own_credentials_that_were_asked_for_and_are_not_there_are_never_replaced_by_managed",
+    ),
+    _mutation(
+        "BYOK",
+        "what cannot be decrypted counts as not stored",
+        BYOK,
+        (
+            "        plaintext = self._cipher.decrypt(customer_id, provider, stored.ciphertext)",
+            """
+        try:
+            plaintext = self._cipher.decrypt(customer_id, provider, stored.ciphertext)
+        except Exception:
+            return None
+""",
+        ),
+        BYOK_TESTS,
+        "test_byok_what_cannot_be_decrypted_is_an_error_and_never_managed",
+        "test_byok_a_cipher_out_of_reach_refuses_and_is_never_managed",
+    ),
+    _mutation(
+        "BYOK",
+        "stored credentials win over those of the request",
+        CONVERSATIONS,
+        (
+            "if command.credentials is not None:\n            return",
+            "if False:\n            return",
+        ),
+        BYOK_TESTS,
+        "test_byok_credentials_of_the_request_win_over_stored_ones",
+    ),
+    _mutation(
+        "BYOK",
+        "every managed message looks for stored credentials",
+        CONVERSATIONS,
+        ("if not wanted and plan_for(caller.tier).managed_models:", "if False:"),
+        BYOK_TESTS,
+        "test_byok_on_paid_tiers_managed_bedrock_stays_managed_and_nothing_is_looked_up",
+    ),
+    _mutation(
+        "BYOK",
+        "what was decrypted is kept for ever",
+        BYOK,
+        ("return timedelta(0) <= now - read_at < CACHE_LIFETIME", "return True"),
+        BYOK_TESTS,
+        "test_byok_deletion_and_rotation_are_seen_within_a_minute",
     ),
     _mutation(
         "F1",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
@@ -104,7 +105,12 @@ class StageTable(Construct):
                 projection_type=dynamodb.ProjectionType.ALL,
             )
 
-    def access(self, *actions: str, query_index: str | None = None) -> TableAccess:
+    def access(
+        self,
+        *actions: str,
+        query_index: str | None = None,
+        partitions: Mapping[str, Sequence[str]] | None = None,
+    ) -> TableAccess:
         """Return the permission to do exactly these actions.
 
         Parameters
@@ -113,14 +119,17 @@ class StageTable(Construct):
             DynamoDB actions on the table, without the service's prefix.
         query_index
             An index that may be queried too.
+        partitions
+            Further actions, each on items only whose partition key begins with a text.
         """
-        statements = [
-            iam.PolicyStatement(
-                actions=[f"dynamodb:{action}" for action in actions],
-                resources=[self.resource.table_arn],
-            ),
-            self._key_statement(writes=any(action not in _READ_ONLY for action in actions)),
-        ]
+        confined = partitions or {}
+        every = {*actions, *(action for more in confined.values() for action in more)}
+        statements = [self._key_statement(writes=not every <= set(_READ_ONLY))]
+        if actions:
+            statements.append(self._statement(actions))
+        for prefix, more in confined.items():
+            within = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"{prefix}*"]}}
+            statements.append(self._statement(more, within))
         if query_index is not None:
             statements.append(
                 iam.PolicyStatement(
@@ -132,6 +141,15 @@ class StageTable(Construct):
             environment_name=f"{self.name.upper()}_TABLE",
             table_name=self.resource.table_name,
             statements=tuple(statements),
+        )
+
+    def _statement(
+        self, actions: Sequence[str], conditions: Mapping[str, Any] | None = None
+    ) -> iam.PolicyStatement:
+        return iam.PolicyStatement(
+            actions=[f"dynamodb:{action}" for action in actions],
+            resources=[self.resource.table_arn],
+            conditions=conditions,
         )
 
     def _key_statement(self, *, writes: bool) -> iam.PolicyStatement:

@@ -11,6 +11,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
 from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
+from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
 from flowstack_core.adapters.dynamodb_month_end import DynamoDBMonthEndStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
@@ -21,12 +22,14 @@ from flowstack_core.services.ports import (
     CustomerDirectory,
     MonthEndStore,
     SessionStore,
+    StoredCredentialStore,
     UsageStore,
 )
 from tests.support.emulator import create_tables, dynamodb_client, emulator
 from tests.support.in_memory import (
     InMemoryAccountStore,
     InMemoryClockOffsetStore,
+    InMemoryCredentialStore,
     InMemorySessionStore,
     InMemoryUsageStore,
     Tables,
@@ -52,16 +55,23 @@ class Stores:
     closings: ClosingStore
     month_ends: MonthEndStore
     directory: CustomerDirectory
+    credentials: StoredCredentialStore
     customer_id: str
 
 
 @pytest.fixture(scope="session")
-def dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DynamoDBClient]:
-    """A DynamoDB with the tables."""
+def emulator_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An emulator of AWS."""
     with emulator(tmp_path_factory.mktemp("emulator")) as url:
-        client = dynamodb_client(url)
-        create_tables(client)
-        yield client
+        yield url
+
+
+@pytest.fixture(scope="session")
+def dynamodb(emulator_url: str) -> DynamoDBClient:
+    """A DynamoDB with the tables."""
+    client = dynamodb_client(emulator_url)
+    create_tables(client)
+    return client
 
 
 @pytest.fixture(params=["memory", "dynamodb"])
@@ -79,6 +89,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             InMemoryClosingStore(tables),
             InMemoryMonthEndStore(tables),
             InMemoryCustomerDirectory(tables),
+            InMemoryCredentialStore(tables),
             customer_id,
         )
     client = request.getfixturevalue("dynamodb")
@@ -92,5 +103,6 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoDBClosingStore(client, "usage", "accounts", test_clocks=True),
         DynamoDBMonthEndStore(client, "usage"),
         accounts,
+        DynamoDBCredentialStore(client, "accounts"),
         customer_id,
     )

@@ -17,6 +17,9 @@ ROUTES = {
     ("POST", "chat"): ("Conversation", KEYED),
     ("GET", "usage"): ("Usage", KEYED),
     ("GET", "tier-info"): ("Usage", KEYED),
+    ("POST", "api/byok-credentials"): ("Byok", KEYED),
+    ("GET", "api/byok-credentials"): ("Byok", KEYED),
+    ("DELETE", "api/byok-credentials/{provider}"): ("Byok", KEYED),
     ("GET", "pricing"): ("Public", OPEN),
     ("GET", "health"): ("Public", OPEN),
     ("GET", "openapi.json"): ("Public", OPEN),
@@ -154,5 +157,5 @@ def test_outputs_tell_what_a_client_needs(prod: Synthesized) -> None:
     assert parts[0] == "https://"
     assert parts[-1] == "/prod"
     assert outputs["Region"] == {"Ref": "AWS::Region"}
-    for name in ("Authorizer", "Conversation", "Usage", "Public", "Admin", "Expiry"):
+    for name in ("Authorizer", "Conversation", "Usage", "Byok", "Public", "Admin", "Expiry"):
         assert outputs[f"{name}FunctionName"]["Ref"].startswith(f"{name}Function")

@@ -18,12 +18,14 @@ from tests.infrastructure.test_stages import FUNCTIONS
 ACCOUNTS, SESSIONS, USAGE = "AccountsTable", "SessionsTable", "UsageTable"
 PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Authorizer", ACCOUNTS): {"GetItem"},
-    ("Conversation", ACCOUNTS): {"GetItem", "ConditionCheckItem"},
+    # UpdateItem in the partitions of stored credentials only: see test_own_credentials.py.
+    ("Conversation", ACCOUNTS): {"GetItem", "ConditionCheckItem", "UpdateItem"},
     ("Conversation", SESSIONS): {"PutItem", "UpdateItem", "DeleteItem", "Query"},
     ("Conversation", USAGE): {"GetItem", "UpdateItem", "ConditionCheckItem"},
     ("Usage", ACCOUNTS): {"GetItem"},
     ("Usage", SESSIONS): {"Query"},
     ("Usage", USAGE): {"GetItem"},
+    ("Byok", ACCOUNTS): {"GetItem", "Query", "PutItem", "DeleteItem"},
     ("Admin", ACCOUNTS): {
         "GetItem",
         "BatchGetItem",

@@ -26,9 +26,11 @@ from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.providers import Provider, ProviderCredentials
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.sessions import Conversation, Session
+from flowstack_core.domain.stored_credentials import unreadable
 from flowstack_core.domain.subscriptions import Subscription, Terms
 from flowstack_core.services.accounts import AccountService
 from flowstack_core.services.admission import Admission, Ticket
+from flowstack_core.services.byok import CredentialFinder, CredentialService
 from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.conversations import (
     Answer,
@@ -46,6 +48,7 @@ from flowstack_core.services.ports import (
     MonthEndQueue,
     MonthEndStore,
     SessionStore,
+    StoredCredentialStore,
     UsageStore,
 )
 from flowstack_core.services.retrying import Retrier
@@ -56,6 +59,7 @@ from tests.support.faulty import Fault
 from tests.support.in_memory import (
     InMemoryAccountStore,
     InMemoryClockOffsetStore,
+    InMemoryCredentialStore,
     InMemorySessionStore,
     InMemoryUsageStore,
     Tables,
@@ -184,19 +188,55 @@ class ScriptedModel:
         return reaction(request)
 
 
+class SealingCipher:
+    """Seals as KMS does: what it gives tells nothing, and opens under its own context only.
+
+    ``failure`` is raised by every call while it is set.
+    """
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        self.opened: list[tuple[str, Provider]] = []
+        self._sealed: dict[bytes, tuple[str, Provider, bytes]] = {}
+
+    def encrypt(self, customer_id: str, provider: Provider, plaintext: bytes) -> bytes:
+        """Return a number for it."""
+        if self.failure is not None:
+            raise self.failure
+        ciphertext = f"sealed {len(self._sealed)}".encode()
+        self._sealed[ciphertext] = (customer_id, provider, plaintext)
+        return ciphertext
+
+    def decrypt(self, customer_id: str, provider: Provider, ciphertext: bytes) -> bytes:
+        """Return what the number stands for, if it was sealed for the two."""
+        if self.failure is not None:
+            raise self.failure
+        self.opened.append((customer_id, provider))
+        *context, plaintext = self._sealed.get(ciphertext, (None, None, b""))
+        if context != [customer_id, provider]:
+            raise unreadable(provider)
+        return plaintext
+
+
 @dataclass(frozen=True)
 class ScriptedModels:
-    """Serves Bedrock by one scripted model, whoever pays."""
+    """Serves Bedrock, and what else is ``served``, by one scripted model, whoever pays.
+
+    ``used`` has the credentials it was asked with, ``None`` for the operator's.
+    """
 
     model: ScriptedModel
+    served: set[Provider] = field(default_factory=lambda: {Provider.BEDROCK})
+    used: list[ProviderCredentials | None] = field(default_factory=list)
 
     def check(self, provider: Provider) -> None:
-        """Serve nothing but Bedrock."""
-        if provider is not Provider.BEDROCK:
+        """Refuse what is not served."""
+        if provider not in self.served:
             raise InvalidProviderError(f"{provider.value} is not served.")
 
     def client(self, provider: Provider, credentials: ProviderCredentials | None) -> ModelClient:
         """Return the model."""
+        self.used.append(credentials)
         return self.model
 
 
@@ -217,11 +257,14 @@ class World:
     ids: SequentialIds = field(default_factory=SequentialIds)
     fair_use: FairUseMeter = field(default_factory=FairUseMeter)
     catalogue: Catalogue = field(default_factory=default_catalogue)
+    cipher: SealingCipher = field(default_factory=SealingCipher)
 
     def __post_init__(self) -> None:
         self.sessions: SessionStore = InMemorySessionStore(self.tables)
         self.usage: UsageStore = InMemoryUsageStore(self.tables)
         self.accounts: AccountStore = InMemoryAccountStore(self.tables)
+        self.credentials: StoredCredentialStore = InMemoryCredentialStore(self.tables)
+        self.models = ScriptedModels(self.model)
         sessions, usage, accounts = self.sessions, self.usage, self.accounts
         if self.faults is not None:
             sessions = self.faults.wrap(sessions)
@@ -238,8 +281,12 @@ class World:
             retrier=self.retrier,
             catalogue=self.catalogue,
             region=REGION,
-            model_clients=ScriptedModels(self.model),
+            model_clients=self.models,
             fair_use=self.fair_use,
+            own_credentials=CredentialFinder(self.credentials, self.cipher, self.clock),
+        )
+        self.credential_service = CredentialService(
+            self.credentials, self.cipher, self.clock, Random(3).randbytes, self.retrier
         )
         self.usage_service = UsageService(sessions, usage, accounts, self.clock)
         self.closings: ClosingStore = InMemoryClosingStore(self.tables)
@@ -353,6 +400,12 @@ class World:
             budget=budget or self.budget,
         )
 
+    def store(self, provider: Provider = Provider.BEDROCK, **values: str) -> None:
+        """Store credentials of the customer's own, as the customer does."""
+        self.credential_service.store(
+            "key_1", self.customer_id, provider.value, values or OWN, self.budget
+        )
+
     # --- what a test looks at ---------------------------------------------------------------
 
     def session(self, conversation_id: str = "default", agent: str = "agent") -> Session | None:
@@ -382,6 +435,10 @@ class World:
         return self.used(period) - sum(record.counted for record in records)
 
 
+OWN = {"aws_access_key": "AKIASTORED", "aws_secret_key": "the stored secret"}
+"""What `World.store` stores where nothing is said."""
+
+
 def byok() -> ProviderCredentials:
     """Return a customer's own credentials."""
     return ProviderCredentials(
@@ -398,6 +455,8 @@ def message(
     messages: tuple[Message, ...] | None = None,
     credentials: ProviderCredentials | None = None,
     idempotency_key: str | None = None,
+    provider: Provider = Provider.BEDROCK,
+    byok: bool = False,
     model: str = MODEL,
     system: str | None = None,
     tools: tuple[ToolSpec, ...] = (),
@@ -410,7 +469,7 @@ def message(
         operation=operation,
         agent=agent,
         conversation_id=conversation_id,
-        provider=Provider.BEDROCK,
+        provider=provider,
         model=model,
         messages=sent,
         system=system,
@@ -425,4 +484,5 @@ def message(
             "model": model,
             "messages": repr(sent),
         },
+        byok=byok,
     )

@@ -16,9 +16,11 @@ from flowstack_core.domain.api_keys import KeyRecord
 from flowstack_core.domain.idempotency import Claim
 from flowstack_core.domain.month_end import PageState, Run
 from flowstack_core.domain.periods import Period
+from flowstack_core.domain.providers import Provider
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.sessions import Conversation, Session, SessionRecord
 from flowstack_core.domain.statements import Statement
+from flowstack_core.domain.stored_credentials import StoredCredentials
 from flowstack_core.domain.subscriptions import Subscription
 from flowstack_core.services.ports import (
     Admitted,
@@ -60,6 +62,7 @@ class Tables:
     adjustments: dict[str, dict[Period, int]] = field(default_factory=dict)
     runs: dict[Period, Run] = field(default_factory=dict)
     pages: dict[tuple[Period, int], PageState] = field(default_factory=dict)
+    credentials: dict[tuple[str, Provider], StoredCredentials] = field(default_factory=dict)
 
     def raise_counter(
         self, subscription: Subscription, period: Period, before: Subscription | None = None
@@ -450,6 +453,64 @@ class InMemoryAccountStore:
         return sorted(trail, key=lambda audit: (audit.at, audit.audit_id), reverse=True)[:limit]
 
 
+class InMemoryCredentialStore:
+    """Credentials that customers stored."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def credentials(self, customer_id: str, provider: Provider) -> StoredCredentials | None:
+        """Return the customer's credentials at the provider."""
+        with self._tables.lock:
+            return self._tables.credentials.get((customer_id, provider))
+
+    def all_credentials(self, customer_id: str) -> Sequence[StoredCredentials]:
+        """Return the customer's credentials, by provider."""
+        with self._tables.lock:
+            mine = [c for c in self._tables.credentials.values() if c.customer_id == customer_id]
+        return sorted(mine, key=lambda stored: stored.provider.value)
+
+    def replace_credentials(
+        self, before: StoredCredentials | None, after: StoredCredentials, audit: AuditRecord
+    ) -> bool:
+        """Put ``after`` in the place of ``before``, or where there was nothing."""
+        return self._act((after.customer_id, after.provider), before, after, audit)
+
+    def delete_credentials(self, stored: StoredCredentials, audit: AuditRecord) -> bool:
+        """Delete them for good."""
+        return self._act((stored.customer_id, stored.provider), stored, None, audit)
+
+    def _act(
+        self,
+        place: tuple[str, Provider],
+        before: StoredCredentials | None,
+        after: StoredCredentials | None,
+        audit: AuditRecord,
+    ) -> bool:
+        with self._tables.lock:
+            if (audit.customer_id, audit.audit_id) in self._tables.audits:
+                return True
+            current = self._tables.credentials.get(place)
+            if _version(current) != _version(before):
+                return False
+            if after is None:
+                del self._tables.credentials[place]
+            else:
+                self._tables.credentials[place] = after
+            self._tables.audits[audit.customer_id, audit.audit_id] = audit
+            return True
+
+    def mark_used(self, stored: StoredCredentials, at: datetime) -> None:
+        """Note that they were used, if that is news and they are still the ones in force."""
+        place = (stored.customer_id, stored.provider)
+        with self._tables.lock:
+            current = self._tables.credentials.get(place)
+            if current is None or current.version != stored.version:
+                return
+            if current.use_is_news(at):
+                self._tables.credentials[place] = replace(current, last_used_at=at)
+
+
 class InMemoryClockOffsetStore:
     """The offsets of customers' test clocks."""
 
@@ -471,6 +532,10 @@ class InMemoryClockOffsetStore:
             self._tables.offsets[customer_id] = after
             self._tables.audits[audit.customer_id, audit.audit_id] = audit
             return True
+
+
+def _version(stored: StoredCredentials | None) -> int | None:
+    return None if stored is None else stored.version
 
 
 def _without(head: Session, attempt_id: str) -> dict[str, datetime]:

@@ -10,6 +10,7 @@ from aws_lambda_powertools.event_handler.openapi.models import APIKey, APIKeyIn
 
 from flowstack_core import __version__
 from flowstack_core.http.billing_routes import billing_app
+from flowstack_core.http.byok_routes import byok_app
 from flowstack_core.http.conversation_routes import conversation_app
 from flowstack_core.http.public_routes import public_app
 from flowstack_core.http.usage_routes import usage_app
@@ -25,7 +26,13 @@ def openapi_document() -> dict[str, Any]:
     whole: dict[str, Any] = {}
     public = public_app(lambda: "")
     billing = billing_app(_not_called, _not_called)
-    for app in (conversation_app(_not_called), usage_app(_not_called), billing, public):
+    for app in (
+        conversation_app(_not_called),
+        usage_app(_not_called),
+        byok_app(_not_called),
+        billing,
+        public,
+    ):
         schema = app.get_openapi_json_schema(
             title="FlowStack",
             version=__version__,

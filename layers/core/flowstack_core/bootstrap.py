@@ -17,11 +17,14 @@ import boto3
 from botocore.config import Config
 
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
+from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
+from flowstack_core.adapters.kms import KmsCredentialCipher
 from flowstack_core.adapters.system import RandomIds, SystemClock, TestClocks
 from flowstack_core.services.admission import Admission
 from flowstack_core.services.authorization import AuthorizationService
+from flowstack_core.services.byok import CredentialFinder, CredentialService
 from flowstack_core.services.conversations import ConversationService
 from flowstack_core.services.expiry import ExpiryService
 from flowstack_core.services.ports import CustomerClocks, EventPublisher
@@ -31,6 +34,7 @@ from flowstack_core.settings import settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_kms import KMSClient
 
     from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
     from flowstack_core.adapters.sqs_month_end import SQSMonthEndQueue
@@ -45,16 +49,17 @@ _READ_TIMEOUT_SECONDS = 3
 _PATIENT_ATTEMPTS = 5
 
 
-def _dynamodb(attempts: int) -> DynamoDBClient:
-    return boto3.client(
-        "dynamodb",
-        config=Config(
-            connect_timeout=_CONNECT_TIMEOUT_SECONDS,
-            read_timeout=_READ_TIMEOUT_SECONDS,
-            retries={"total_max_attempts": attempts, "mode": "standard"},
-            tcp_keepalive=True,
-        ),
+def _config(attempts: int) -> Config:
+    return Config(
+        connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+        read_timeout=_READ_TIMEOUT_SECONDS,
+        retries={"total_max_attempts": attempts, "mode": "standard"},
+        tcp_keepalive=True,
     )
+
+
+def _dynamodb(attempts: int) -> DynamoDBClient:
+    return boto3.client("dynamodb", config=_config(attempts))
 
 
 @cache
@@ -67,6 +72,12 @@ def hot_path_client() -> DynamoDBClient:
 def patient_client() -> DynamoDBClient:
     """Return the client of everything else: it retries by itself. Every operation is repeatable."""
     return _dynamodb(attempts=_PATIENT_ATTEMPTS)
+
+
+@cache
+def kms_client() -> KMSClient:
+    """Return the client that seals and opens stored credentials: services retry, it does not."""
+    return boto3.client("kms", config=_config(attempts=1))
 
 
 def _accounts(client: DynamoDBClient) -> DynamoDBAccountStore:
@@ -90,6 +101,12 @@ def _closings(client: DynamoDBClient) -> DynamoDBClosingStore:
         settings().accounts_table,
         test_clocks=settings().test_clocks,
     )
+def _credentials(client: DynamoDBClient) -> DynamoDBCredentialStore:
+    return DynamoDBCredentialStore(client, settings().accounts_table)
+
+
+def _cipher() -> KmsCredentialCipher:
+    return KmsCredentialCipher(kms_client, settings().credentials_key)
 
 
 def _clock_offsets(client: DynamoDBClient) -> DynamoDBClockOffsetStore:
@@ -137,6 +154,7 @@ def conversation_service() -> ConversationService:
         region=settings().region,
         model_clients=BedrockClients(settings().region),
         fair_use=FairUseMeter(),
+        own_credentials=CredentialFinder(_credentials(client), _cipher(), SystemClock()),
     )
 
 
@@ -234,6 +252,13 @@ def event_publisher() -> EventPublisher:
     from flowstack_core.adapters.eventbridge import EventBridgePublisher  # noqa: PLC0415
 
     return EventBridgePublisher(boto3.client("events"), settings().event_bus_name)
+
+
+def credential_service() -> CredentialService:
+    """Return the service behind ``/api/byok-credentials``."""
+    return CredentialService(
+        _credentials(hot_path_client()), _cipher(), SystemClock(), os.urandom, _retrier()
+    )
 
 
 @cache

@@ -374,7 +374,7 @@ def move_clock(table: str, customer_id: str, before: float, after: float) -> dic
 # --- transactions --------------------------------------------------------------------------
 
 
-class _Acts:
+class Acts:
     """Carries out acts on one table of accounts."""
 
     def __init__(self, client: DynamoDBClient, accounts_table: str) -> None:
@@ -429,7 +429,7 @@ class _Acts:
 # --- the stores ----------------------------------------------------------------------------
 
 
-class DynamoDBAccountStore(_Acts):
+class DynamoDBAccountStore(Acts):
     """`flowstack_core.services.ports.AccountStore` on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, accounts_table: str, usage_table: str) -> None:
@@ -593,7 +593,7 @@ class DynamoDBAccountStore(_Acts):
         return [decode_audit(item) for item in self._query(request, limit)]
 
 
-class DynamoDBClockOffsetStore(_Acts):
+class DynamoDBClockOffsetStore(Acts):
     """`flowstack_core.services.ports.ClockOffsetStore` on DynamoDB."""
 
     def offset_seconds(self, customer_id: str) -> float:

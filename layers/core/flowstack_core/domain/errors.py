@@ -85,6 +85,12 @@ class CredentialsRequiredError(FlowStackError):
     code = "CREDENTIALS_REQUIRED"
 
 
+class StoredCredentialsUnreadableError(FlowStackError):
+    """The customer's stored credentials cannot be decrypted; managed models never stand in."""
+
+    code = "STORED_CREDENTIALS_UNREADABLE"
+
+
 class ProviderCredentialsRejectedError(FlowStackError):
     """The provider refused the customer's own credentials."""
 

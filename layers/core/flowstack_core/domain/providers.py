@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -87,9 +87,14 @@ def parse_provider(name: str) -> Provider:
 
 
 def parse_credentials(
-    provider: Provider, values: Mapping[str, str] | None
+    provider: Provider, values: Mapping[str, str] | None, *, named: str = "byok_credentials"
 ) -> ProviderCredentials | None:
     """Check the form of a request's own credentials; ``None`` means the managed provider.
+
+    Parameters
+    ----------
+    named
+        The field of the request that holds them.
 
     Raises
     ------
@@ -102,45 +107,48 @@ def parse_credentials(
     if not values:
         if provider.managed:
             return None
-        raise _required(provider, REQUIRED_CREDENTIALS[provider])
+        raise credentials_required(provider, named=named)
     missing = [name for name in REQUIRED_CREDENTIALS[provider] if not values.get(name)]
     if missing:
-        raise _required(provider, missing)
+        raise credentials_required(provider, missing, named=named)
     allowed = {*REQUIRED_CREDENTIALS[provider], *_OPTIONAL_CREDENTIALS.get(provider, ())}
     unknown = sorted(set(values) - allowed)
     if unknown:
         raise InvalidRequestError(
-            f"byok_credentials for {provider.value} has fields it does not take.",
-            details={"field": "byok_credentials", "allowed": sorted(allowed)},
+            f"{named} for {provider.value} has fields it does not take.",
+            details={"field": named, "allowed": sorted(allowed)},
         )
     for name, value in values.items():
         printable = value.isascii() and value.isprintable()
         if not value or len(value) > _MAX_CREDENTIAL_LENGTH or not printable:
             raise InvalidRequestError(
-                f"byok_credentials.{name} must be 1 to {_MAX_CREDENTIAL_LENGTH} printable ASCII "
-                "characters.",
-                details={"field": f"byok_credentials.{name}"},
+                f"{named}.{name} must be 1 to {_MAX_CREDENTIAL_LENGTH} printable ASCII characters.",
+                details={"field": f"{named}.{name}"},
             )
-    _check_region(values.get("region"))
+    _check_region(values.get("region"), named)
     return ProviderCredentials(provider, MappingProxyType(dict(values)))
 
 
-def _check_region(region: str | None) -> None:
-    """Make sure that it looks like an AWS region: it becomes part of a host name."""
-    if region is not None and not _AWS_REGION.fullmatch(region):
-        raise InvalidRequestError(
-            "byok_credentials.region must be the name of an AWS region, such as us-east-1.",
-            details={"field": "byok_credentials.region"},
-        )
-
-
-def _required(provider: Provider, fields: tuple[str, ...] | list[str]) -> CredentialsRequiredError:
+def credentials_required(
+    provider: Provider, missing: Sequence[str] | None = None, *, named: str = "byok_credentials"
+) -> CredentialsRequiredError:
+    """Return the refusal of a request that lacks own credentials, or some of their fields (P4)."""
+    fields = list(REQUIRED_CREDENTIALS[provider] if missing is None else missing)
     return CredentialsRequiredError(
         f"{provider.value} needs your own credentials. Missing: {', '.join(fields)}.",
         details={
             "provider": provider.value,
-            "field": "byok_credentials",
-            "missing": list(fields),
-            "hint": "Send them as byok_credentials.",
+            "field": named,
+            "missing": fields,
+            "hint": "Send them as byok_credentials, or store them with POST /api/byok-credentials.",
         },
     )
+
+
+def _check_region(region: str | None, named: str) -> None:
+    """Make sure that it looks like an AWS region: it becomes part of a host name."""
+    if region is not None and not _AWS_REGION.fullmatch(region):
+        raise InvalidRequestError(
+            f"{named}.region must be the name of an AWS region, such as us-east-1.",
+            details={"field": f"{named}.region"},
+        )

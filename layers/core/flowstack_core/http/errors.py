@@ -20,6 +20,7 @@ STATUS: Mapping[type[FlowStackError], HTTPStatus] = MappingProxyType(
         errors.InvalidProviderError: HTTPStatus.BAD_REQUEST,
         errors.ModelNotAvailableError: HTTPStatus.BAD_REQUEST,
         errors.CredentialsRequiredError: HTTPStatus.BAD_REQUEST,
+        errors.StoredCredentialsUnreadableError: HTTPStatus.INTERNAL_SERVER_ERROR,
         errors.ProviderCredentialsRejectedError: HTTPStatus.BAD_REQUEST,
         errors.TierLimitationError: HTTPStatus.FORBIDDEN,
         errors.UpgradeNotSelfServiceError: HTTPStatus.FORBIDDEN,

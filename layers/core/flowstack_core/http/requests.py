@@ -1,7 +1,8 @@
-"""The bodies of ``POST /invoke`` and ``POST /chat``: their form, and what they mean."""
+"""The bodies that customers send: their form, and what they mean."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -131,6 +132,7 @@ class _ModelBody(_Body):
 
     conversation_id: Name = "default"
     byok_credentials: dict[str, SecretStr] | None = Field(default=None, max_length=8)
+    byok: bool = False
     system: Text | None = Field(default=None, max_length=400_000)
     tools: list[ToolBody] = Field(default_factory=list, max_length=_MAX_TOOLS)
     temperature: float | None = Field(default=None, ge=0, le=1)
@@ -152,9 +154,7 @@ class _ModelBody(_Body):
         idempotency_key: str | None,
     ) -> MessageCommand:
         known = parse_provider(provider)
-        secrets = {
-            name: value.get_secret_value() for name, value in (self.byok_credentials or {}).items()
-        }
+        sent = _revealed(self.byok_credentials or {})
         return MessageCommand(
             operation=operation,
             agent=agent,
@@ -166,9 +166,10 @@ class _ModelBody(_Body):
             tools=tuple(ToolSpec(t.name, t.description, dict(t.input_schema)) for t in self.tools),
             temperature=self.temperature,
             max_tokens=self.max_tokens,
-            credentials=parse_credentials(known, secrets),
+            credentials=parse_credentials(known, sent) if sent else None,
             idempotency_key=idempotency_key,
             fingerprint=self.fingerprint(),
+            byok=self.byok,
         )
 
 
@@ -232,6 +233,21 @@ class ChatBody(_ModelBody):
             system=self.system,
             idempotency_key=idempotency_key,
         )
+
+
+class StoreCredentialsBody(_Body):
+    """``POST /api/byok-credentials``."""
+
+    provider: str = Field(min_length=1, max_length=64)
+    credentials: dict[str, SecretStr] = Field(min_length=1, max_length=8)
+
+    def values(self) -> dict[str, str]:
+        """Return the credentials as they were sent."""
+        return _revealed(self.credentials)
+
+
+def _revealed(secrets: Mapping[str, SecretStr]) -> dict[str, str]:
+    return {name: secret.get_secret_value() for name, secret in secrets.items()}
 
 
 def _blocks(

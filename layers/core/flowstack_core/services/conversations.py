@@ -22,6 +22,7 @@ from flowstack_core.domain.errors import (
     RateLimitedError,
     RequestInProgressError,
     ServiceUnavailableError,
+    TierLimitationError,
 )
 from flowstack_core.domain.fair_use import FairUseMeter
 from flowstack_core.domain.idempotency import RETENTION, Claim, idempotency_key
@@ -39,9 +40,10 @@ from flowstack_core.domain.messages import (
 )
 from flowstack_core.domain.periods import Period, instant
 from flowstack_core.domain.plans import Tier, plan_for
-from flowstack_core.domain.providers import Provider, ProviderCredentials
+from flowstack_core.domain.providers import Provider, ProviderCredentials, credentials_required
 from flowstack_core.domain.sessions import Conversation, Session
 from flowstack_core.services.admission import Admission, Ticket
+from flowstack_core.services.byok import CredentialFinder
 from flowstack_core.services.ports import (
     Clock,
     CustomerClocks,
@@ -68,8 +70,8 @@ _DELIVERY_RESERVE_SECONDS = 0.3
 class Caller:
     """Who is asking, as the authorizer found it; never taken from the request.
 
-    ``tier`` may be some seconds old: it only chooses fair-use limits, and a refusal by them is
-    checked against the subscription first.
+    ``tier`` may be some seconds old: it only chooses fair-use limits and where credentials are
+    looked for first. Before either harms the customer the subscription is asked.
     """
 
     customer_id: str
@@ -86,9 +88,13 @@ class MessageCommand:
         ``invoke``: the caller carries the history; ``chat``: the server keeps it.
     messages
         The whole history for ``invoke``; the new user message for ``chat``.
+    credentials
+        The customer's own, as the request brought them.
     fingerprint
         The payload without credentials: what tells one request from another under the same
         idempotency key.
+    byok
+        Whether own credentials are to be used where a managed model would be included too.
     """
 
     operation: Literal["invoke", "chat"]
@@ -104,6 +110,7 @@ class MessageCommand:
     credentials: ProviderCredentials | None
     idempotency_key: str | None
     fingerprint: dict[str, Any]
+    byok: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +157,7 @@ class ConversationService:
         region: str,
         model_clients: ModelClients,
         fair_use: FairUseMeter,
+        own_credentials: CredentialFinder,
     ) -> None:
         self._admission = admission
         self._sessions = sessions
@@ -161,6 +169,7 @@ class ConversationService:
         self._region = region
         self._model_clients = model_clients
         self._fair_use = fair_use
+        self._own_credentials = own_credentials
 
     def answer(self, caller: Caller, command: MessageCommand, budget: TimeBudget) -> Answer:
         """Answer one message.
@@ -170,8 +179,19 @@ class ConversationService:
         FlowStackError
             Each refusal and failure by its own class; none of them counts a session.
         """
+        try:
+            return self._answer(caller, command, budget)
+        except TierLimitationError as refusal:
+            if not plan_for(caller.tier).managed_models:
+                raise
+            # The caller's tier was out of date, and stored credentials were not looked for.
+            present = replace(caller, tier=Tier(refusal.details["tier"]))
+            return self._answer(present, command, budget)
+
+    def _answer(self, caller: Caller, command: MessageCommand, budget: TimeBudget) -> Answer:
         clock = self._retry(lambda: self._clocks.for_customer(caller.customer_id), budget)
         now = clock.now()
+        command = replace(command, credentials=self._credentials(caller, command, now, budget))
         exchange = _Exchange(
             caller=caller,
             command=command,
@@ -190,6 +210,39 @@ class ConversationService:
         except BaseException:
             self._drop(exchange)
             raise
+
+    def _credentials(
+        self, caller: Caller, command: MessageCommand, now: datetime, budget: TimeBudget
+    ) -> ProviderCredentials | None:
+        """Return the customer's own credentials if they are to be used: sent ones before stored.
+
+        ``None`` means the managed provider, and is never a way out when own credentials were
+        wanted and could not be had.
+        """
+        if command.credentials is not None:
+            return command.credentials
+        wanted = command.byok or not command.provider.managed
+        if not wanted and plan_for(caller.tier).managed_models:
+            return None
+        stored = self._retry(
+            lambda: self._own_credentials.find(caller.customer_id, command.provider), budget
+        )
+        if stored is None and wanted:
+            raise credentials_required(command.provider)
+        if stored is not None and not wanted:
+            # An upgrade is seen by the very next request (P1), whatever the caller's tier says.
+            tier = self._present_tier(caller, now, budget)
+            return None if plan_for(tier).managed_models else stored
+        return stored
+
+    def _present_tier(self, caller: Caller, now: datetime, budget: TimeBudget) -> Tier:
+        """Return the tier in force, which may be another than the caller's."""
+        subscription = self._retry(
+            lambda: self._subscriptions.subscription(caller.customer_id), budget
+        )
+        if subscription is None:
+            return caller.tier
+        return subscription.terms_in(Period.containing(now)).tier
 
     def _resolve_model(self, command: MessageCommand, now: datetime) -> ResolvedModel:
         self._model_clients.check(command.provider)
@@ -233,14 +286,7 @@ class ConversationService:
         )
         if refusal is None:
             return
-        subscription = self._retry(
-            lambda: self._subscriptions.subscription(caller.customer_id), exchange.budget
-        )
-        tier = (
-            caller.tier
-            if subscription is None
-            else subscription.terms_in(Period.containing(now)).tier
-        )
+        tier = self._present_tier(caller, now, exchange.budget)
         if tier is not caller.tier:
             refusal = self._fair_use.admit(
                 caller.customer_id, plan_for(tier).fair_use, now, managed=managed

@@ -25,6 +25,7 @@ from flowstack_core.domain.providers import Provider, ProviderCredentials
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.sessions import Conversation, Session, SessionRecord
 from flowstack_core.domain.statements import Statement
+from flowstack_core.domain.stored_credentials import StoredCredentials
 from flowstack_core.domain.subscriptions import Subscription, Terms
 
 
@@ -302,7 +303,7 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """One act of an operator: who did what, when, before and after."""
+    """One act of an operator or a customer: who did what, when, before and after."""
 
     customer_id: str
     audit_id: str
@@ -536,6 +537,62 @@ class EventPublisher(Protocol):
         ...
 
 
+# --- stored credentials --------------------------------------------------------------------
+
+
+class StoredCredentialReader(Protocol):
+    """What messages need of the stored credentials."""
+
+    def credentials(self, customer_id: str, provider: Provider) -> StoredCredentials | None:
+        """Return the customer's credentials at the provider, read consistently."""
+        ...
+
+    def mark_used(self, stored: StoredCredentials, at: datetime) -> None:
+        """Note that they were used, if that is news and they are still the ones in force."""
+        ...
+
+
+class StoredCredentialStore(StoredCredentialReader, Protocol):
+    """Credentials that customers stored.
+
+    Every change writes its audit record in the same transaction; ``False`` means that somebody
+    changed them since they were read.
+    """
+
+    def all_credentials(self, customer_id: str) -> Sequence[StoredCredentials]:
+        """Return the customer's credentials, by provider."""
+        ...
+
+    def replace_credentials(
+        self, before: StoredCredentials | None, after: StoredCredentials, audit: AuditRecord
+    ) -> bool:
+        """Put ``after`` in the place of ``before``, or where there was nothing."""
+        ...
+
+    def delete_credentials(self, stored: StoredCredentials, audit: AuditRecord) -> bool:
+        """Delete them for good."""
+        ...
+
+
+class CredentialCipher(Protocol):
+    """Seals credentials so that they can be read as this customer's, at this provider, only."""
+
+    def encrypt(self, customer_id: str, provider: Provider, plaintext: bytes) -> bytes:
+        """Return the ciphertext."""
+        ...
+
+    def decrypt(self, customer_id: str, provider: Provider, ciphertext: bytes) -> bytes:
+        """Return the plaintext.
+
+        Raises
+        ------
+        StoredCredentialsUnreadableError
+            If it was sealed for another customer or provider, was tampered with, or its key is
+            out of service.
+        """
+        ...
+
+
 # --- models --------------------------------------------------------------------------------
 
 
@@ -582,6 +639,7 @@ __all__ = [
     "ClosingFacts",
     "ClosingStore",
     "ContinueOutcome",
+    "CredentialCipher",
     "Customer",
     "CustomerClocks",
     "CustomerDirectory",
@@ -606,6 +664,8 @@ __all__ = [
     "StartOutcome",
     "StatementStore",
     "StoreContentionError",
+    "StoredCredentialReader",
+    "StoredCredentialStore",
     "SubscriptionReader",
     "Terms",
     "TimeBudget",
