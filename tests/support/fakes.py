@@ -177,7 +177,7 @@ class ScriptedModels:
 
     model: ScriptedModel
 
-    def check(self, provider: Provider) -> None:
+    def check(self, provider: Provider, credentials: ProviderCredentials | None) -> None:
         """Serve nothing but Bedrock."""
         if provider is not Provider.BEDROCK:
             raise InvalidProviderError(f"{provider.value} is not served.")

@@ -75,7 +75,7 @@ def refusal(name: str, region: str = "us-east-1", today: date = TODAY) -> ModelN
 def test_a_model_answers_to_its_names_in_any_spelling(name: str) -> None:
     resolved = resolve(name)
     assert resolved.model == "claude-haiku-4-5"
-    assert resolved.bedrock_model_id == "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+    assert resolved.provider_model_id == "us.anthropic.claude-haiku-4-5-20251001-v1:0"
     assert resolved.requested == name
     assert resolved.successor_of is None
 
@@ -132,7 +132,7 @@ def test_a_retired_model_gives_way_to_its_successor_and_says_so(
     resolved = resolve(retired)
     assert resolved.model == successor
     assert resolved.successor_of is not None
-    assert resolved.bedrock_model_id.startswith("us.")
+    assert resolved.provider_model_id.startswith("us.")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_retired_model_without_a_successor_in_service_is_refused(
     ],
 )
 def test_a_profile_is_chosen_by_the_regions_geography(region: str, prefix: str) -> None:
-    bedrock_id = resolve("claude-haiku-4-5", region).bedrock_model_id
+    bedrock_id = resolve("claude-haiku-4-5", region).provider_model_id
     assert bedrock_id == f"{prefix}anthropic.claude-haiku-4-5-20251001-v1:0"
 
 
@@ -214,7 +214,7 @@ def test_a_profile_is_chosen_by_the_regions_geography(region: str, prefix: str) 
 def test_the_smallest_geography_that_was_asked_for_wins(
     name: str, region: str, bedrock_id: str
 ) -> None:
-    assert resolve(name, region).bedrock_model_id == bedrock_id
+    assert resolve(name, region).provider_model_id == bedrock_id
 
 
 @pytest.mark.parametrize(

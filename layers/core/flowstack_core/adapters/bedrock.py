@@ -333,7 +333,7 @@ def converse_parameters(request: ModelRequest) -> dict[str, Any]:
     inference: dict[str, Any] = {"maxTokens": request.max_tokens}
     if request.temperature is not None:
         inference["temperature"] = request.temperature
-    model_id = request.model.bedrock_model_id
+    model_id = request.model.provider_model_id
     parameters: dict[str, Any] = {
         "modelId": model_id,
         "messages": _messages(request.messages, knows_status=_knows_tool_status(model_id)),

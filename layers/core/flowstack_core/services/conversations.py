@@ -39,7 +39,7 @@ from flowstack_core.domain.messages import (
 )
 from flowstack_core.domain.periods import Period, instant
 from flowstack_core.domain.plans import Tier, plan_for
-from flowstack_core.domain.providers import Provider, ProviderCredentials
+from flowstack_core.domain.providers import Provider, ProviderCredentials, check_external_id
 from flowstack_core.domain.sessions import Conversation, Session
 from flowstack_core.services.admission import Admission, Ticket
 from flowstack_core.services.ports import (
@@ -170,6 +170,7 @@ class ConversationService:
         FlowStackError
             Each refusal and failure by its own class; none of them counts a session.
         """
+        check_external_id(command.credentials, caller.customer_id)
         clock = self._retry(lambda: self._clocks.for_customer(caller.customer_id), budget)
         now = clock.now()
         exchange = _Exchange(
@@ -192,11 +193,12 @@ class ConversationService:
             raise
 
     def _resolve_model(self, command: MessageCommand, now: datetime) -> ResolvedModel:
-        self._model_clients.check(command.provider)
-        region = self._region
-        if command.credentials is not None:
-            region = command.credentials.values.get("region", region)
-        return self._catalogue.resolve(command.model, region, now.date())
+        credentials, today = command.credentials, now.date()
+        self._model_clients.check(command.provider, credentials)
+        if credentials is None:
+            return self._catalogue.resolve(command.model, self._region, today)
+        region = credentials.values.get("region", self._region)
+        return self._catalogue.resolve_own(command.model, command.provider, region, today)
 
     def _process(self, exchange: _Exchange) -> Answer:
         command, clock, budget = exchange.command, exchange.clock, exchange.budget
