@@ -13,7 +13,8 @@ from constructs import Construct
 from stacks.bedrock_models import CatalogueAccess
 from stacks.constructs.acknowledgement import acknowledge
 from stacks.constructs.function import StageFunction
-from stacks.constructs.layer import CoreLayer
+from stacks.constructs.layer import CoreLayer, ProvidersLayer
+from stacks.customer_roles import CustomerRoleAccess
 from stacks.data_stack import BY_KIND, HELD_SESSIONS, DataStack
 from stacks.gateway_responses import add_gateway_responses
 from stacks.sources import Sources
@@ -97,6 +98,7 @@ class ApiStack(Stack):
 
     def _conversation_function(self, data: DataStack) -> StageFunction:
         models = CatalogueAccess(self, self._sources.models)
+        roles = CustomerRoleAccess(self)
         function = self._function(
             "Conversation",
             name="conversation",
@@ -114,9 +116,14 @@ class ApiStack(Stack):
                 ),
                 data.usage.access("GetItem", "UpdateItem", "ConditionCheckItem"),
             ],
-            statements=[models.statement],
+            statements=[models.statement, roles.statement],
+            more_layers=[
+                ProvidersLayer(self, "Providers", stage=self._stage, sources=self._sources)
+            ],
+            environment=self._stage.egress_environment,
         )
         models.acknowledge_on(function.role)
+        roles.acknowledge_on(function.role)
         return function
 
     def _usage_function(self, data: DataStack) -> StageFunction:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from stacks.constructs.layer import LayerBundling
+from stacks.constructs.layer import LayerContents, LayerBundling, core_contents, providers_contents
 from stacks.python_target import PythonTarget
 from stacks.sources import Sources
 from tests.support.emulator import ROOT

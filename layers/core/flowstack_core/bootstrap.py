@@ -100,7 +100,8 @@ def prepare(service: Callable[[], object]) -> None:
 @cache
 def conversation_service() -> ConversationService:
     """Return the service behind ``/invoke`` and ``/chat``."""
-    from flowstack_core.adapters.bedrock import BedrockClients  # noqa: PLC0415 - heavy, used here only
+    from flowstack_core.adapters.egress import EgressPolicy  # noqa: PLC0415 - heavy, used here only
+    from flowstack_core.adapters.provider_clients import ProviderClients  # noqa: PLC0415
     from flowstack_core.domain.catalogue import default_catalogue  # noqa: PLC0415
     from flowstack_core.domain.fair_use import FairUseMeter  # noqa: PLC0415
 
@@ -116,7 +117,11 @@ def conversation_service() -> ConversationService:
         retrier=retrier,
         catalogue=default_catalogue(),
         region=settings().region,
-        model_clients=BedrockClients(settings().region),
+        model_clients=ProviderClients(
+            settings().region,
+            policy=EgressPolicy(loopback=settings().loopback_egress),
+            vendors_at=settings().vendors_endpoint,
+        ),
         fair_use=FairUseMeter(),
     )
 

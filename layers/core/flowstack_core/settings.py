@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+_LOCAL_STAGE = "local"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -18,6 +20,10 @@ class Settings:
         ``local``, ``dev``, ``prod`` or whatever the operator calls it.
     test_clocks
         Whether customers can have a test clock; never on a production stage.
+    loopback_egress
+        Whether customers' hosts may be on this machine, without TLS; on a local stage only.
+    vendors_endpoint
+        Where the vendors of models are found instead of on the Internet; on a local stage only.
     """
 
     stage: str
@@ -26,10 +32,13 @@ class Settings:
     sessions_table: str
     usage_table: str
     test_clocks: bool
+    loopback_egress: bool = False
+    vendors_endpoint: str | None = None
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
         """Read the environment. A function is given the tables it may touch, and no others."""
+        local = environment["FLOWSTACK_STAGE"] == _LOCAL_STAGE
         return cls(
             stage=environment["FLOWSTACK_STAGE"],
             region=environment["AWS_REGION"],
@@ -37,6 +46,9 @@ class Settings:
             sessions_table=environment.get("SESSIONS_TABLE", ""),
             usage_table=environment.get("USAGE_TABLE", ""),
             test_clocks=environment.get("TEST_CLOCKS") == "enabled",
+            # Whatever a function elsewhere is told, it never goes where only it can go.
+            loopback_egress=local and environment.get("LOOPBACK_EGRESS") == "allowed",
+            vendors_endpoint=environment.get("VENDORS_ENDPOINT") if local else None,
         )
 
 

@@ -77,9 +77,7 @@ def managed_session() -> boto3.Session:
 
 def clients_at(url: str, session: Callable[[], boto3.Session] = managed_session) -> BedrockClients:
     accounts = CustomerAccounts("us-east-1", operator_session=session, endpoint_url=url)
-    return BedrockClients(
-        "us-east-1", accounts=accounts, endpoint_url=url, managed_session=session
-    )
+    return BedrockClients("us-east-1", accounts=accounts, endpoint_url=url, managed_session=session)
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ class Connections:
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> Connections:
     recorded = Connections()
-    monkeypatch.setattr(egress_transport.httpcore2, "SyncBackend", lambda: recorded)
+    monkeypatch.setattr(httpcore2, "SyncBackend", lambda: recorded)
     return recorded
 
 
@@ -332,7 +332,7 @@ class _Handler(LocalHandler):
     def do_GET(self) -> None:  # noqa: N802 (the base class names it)
         path = self.route()[0]
         if path == "/redirect":
-            self.reply(302, b"", {"Location": f"http://127.0.0.1:{self.server.server_address[1]}/"})
+            self.reply(302, b"", {"Location": "http://127.0.0.1:9/"})
         elif path == "/large":
             self.reply(200, b"x" * (egress_transport.MAX_RESPONSE_BYTES + 1))
         elif path == "/gzip":

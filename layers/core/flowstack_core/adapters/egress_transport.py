@@ -260,6 +260,8 @@ def _httpx_errors() -> Iterator[None]:
     """Raise httpcore's errors as those of httpx, which its users know."""
     try:
         yield
+    except httpcore2.ConnectTimeout as error:
+        raise httpx2.ConnectTimeout(str(error)) from error
     except httpcore2.TimeoutException as error:
         raise httpx2.ReadTimeout(str(error)) from error
     except httpcore2.ConnectError as error:

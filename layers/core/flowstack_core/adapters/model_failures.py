@@ -92,9 +92,7 @@ class ModelFailures:
     @classmethod
     def of(cls, credentials: ProviderCredentials, model: str) -> ModelFailures:
         """Return the errors of a call with a customer's own credentials."""
-        secrets = [
-            value for name, value in credentials.values.items() if name not in PUBLIC_FIELDS
-        ]
+        secrets = [value for name, value in credentials.values.items() if name not in PUBLIC_FIELDS]
         # The longest first: one secret may be a part of another.
         secrets.sort(key=len, reverse=True)
         return cls(credentials.provider, model, own=True, secrets=tuple(secrets))
@@ -166,16 +164,6 @@ class ModelFailures:
         return ModelUnavailableError(
             f"{_capital(self.title)} answered with a redirect, which FlowStack does not follow.",
             details=self._details("Name the final address of the host."),
-        )
-
-    def host_refused(self, why: str) -> FlowStackError:
-        """Say that FlowStack does not connect to the customer's host."""
-        return InvalidRequestError(
-            f"byok_credentials.host is refused: {why}.",
-            details={
-                **self._details("Use the https address of a host on the public Internet."),
-                "field": "byok_credentials.host",
-            },
         )
 
     def access_denied(self, hint: str | None = None) -> FlowStackError:
@@ -252,6 +240,18 @@ class ModelFailures:
         line = " ".join(_PRIVATE.sub(_WITHHELD, text).split())
         printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
         return printable if len(printable) <= _LONGEST_TEXT else f"{printable[:_LONGEST_TEXT]}…"
+
+
+def host_refused(provider: Provider, why: str) -> FlowStackError:
+    """Return the error of a customer's host that FlowStack does not connect to."""
+    return InvalidRequestError(
+        f"byok_credentials.host is refused: {why}.",
+        details={
+            "provider": provider.value,
+            "field": "byok_credentials.host",
+            "hint": "Use the https address of a host on the public Internet.",
+        },
+    )
 
 
 def _capital(sentence: str) -> str:

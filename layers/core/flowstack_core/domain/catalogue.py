@@ -308,9 +308,7 @@ class Catalogue:
             supports_temperature=model.supports_temperature,
         )
 
-    def resolve_own(
-        self, name: str, provider: Provider, region: str, today: date
-    ) -> ResolvedModel:
+    def resolve_own(self, name: str, provider: Provider, region: str, today: date) -> ResolvedModel:
         """Find the model that a customer calls with credentials of its own.
 
         Any well-formed name is passed on as it is: which models there are is between the customer
