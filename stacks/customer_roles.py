@@ -21,6 +21,7 @@ class CustomerRoleAccess:
     """
 
     def __init__(self, stack: Stack) -> None:
+        self._partition = stack.partition
         self._resource = f"arn:{stack.partition}:iam::*:role/{ROLE_NAME_PREFIX}*"
 
     @property
@@ -36,8 +37,15 @@ class CustomerRoleAccess:
 
     def acknowledge_on(self, construct: IConstruct) -> None:
         """Accept on a role that customers' accounts are not known beforehand."""
+        # The rule writes pseudo parameters by their names.
+        unknown = self._partition.startswith("${Token")
+        reported = (
+            self._resource.replace(self._partition, "<AWS::Partition>")
+            if unknown
+            else self._resource
+        )
         acknowledge(
             construct,
-            f"IAM5[Resource::arn:<AWS::Partition>:iam::*:role/{ROLE_NAME_PREFIX}*]",
+            f"IAM5[Resource::{reported}]",
             "Any customer's account, but no role of this one, and with an external id only.",
         )

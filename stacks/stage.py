@@ -91,7 +91,7 @@ class Stage:
 
     @property
     def egress_environment(self) -> dict[str, str]:
-        """What tells a function that customers' hosts may be on this machine, and where vendors are.
+        """Tell a function that customers' hosts may be on this machine, and where vendors are.
 
         It follows from `local`: no setting opens this machine on AWS, and the code looks again.
         """

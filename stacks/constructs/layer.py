@@ -135,7 +135,9 @@ class Layer(Construct):
         target = stage.python
         self.version = lambda_.LayerVersion(
             self,
-            "Version",
+            # The CDK tells the layers of a function apart by this id alone when it decides
+            # whether to publish a new version: of two "Version" it would see the last only.
+            f"{construct_id}Version",
             description=contents.description,
             compatible_runtimes=[target.runtime],
             compatible_architectures=[target.architecture],

@@ -25,6 +25,7 @@ _NOTHING = "pass"
 _BOTO3 = 'import boto3; boto3.client("dynamodb")'
 _HANDLER = "import handler"
 _COMPOSED = "import handler; from flowstack_core import bootstrap; bootstrap.conversation_service()"
+_WITH_PROVIDERS = f"{_COMPOSED}; from flowstack_core.adapters import http_providers"
 _SOURCES = (ROOT / "layers/core", ROOT / "functions/conversation")
 
 _GROUPS = {
@@ -75,22 +76,27 @@ class ImportTimes:
     breakdown_ms: Mapping[str, float]
 
 
-def measure_import_time(layer: Path) -> ImportTimes:
+def measure_import_time(layer: Path, providers: Path) -> ImportTimes:
     """Time every program once a round, in turn.
 
     Parameters
     ----------
-    layer
-        The packages of a layer built for this Python, as Lambda finds them: without bytecode.
+    layer, providers
+        The packages of the layers built for this Python, as Lambda finds them: without bytecode.
     """
     sources = _environment(_SOURCES)
-    bundled = {**_environment((layer, _SOURCES[1])), "PYTHONDONTWRITEBYTECODE": "1"}
+    bundled = {**_environment((layer, providers, _SOURCES[1])), "PYTHONDONTWRITEBYTECODE": "1"}
     programs = {
         "": (_NOTHING, sources),
         '`import boto3; boto3.client("dynamodb")` alone': (_BOTO3, sources),
         "conversation handler": (_HANDLER, sources),
         "conversation handler, its service composed": (_COMPOSED, sources),
-        "the same from the layer as it is shipped, without bytecode": (_COMPOSED, bundled),
+        "and the clients of other providers, when the first customer needs one": (
+            _WITH_PROVIDERS,
+            sources,
+        ),
+        "the service from the layers as they are shipped, without bytecode": (_COMPOSED, bundled),
+        "and the clients from the layers as they are shipped": (_WITH_PROVIDERS, bundled),
     }
     took: dict[str, list[float]] = defaultdict(list)
     for code, environment in programs.values():

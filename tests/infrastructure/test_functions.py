@@ -118,8 +118,8 @@ def test_only_the_conversation_function_calls_models_and_only_those_on_offer(
 def test_only_the_conversation_function_assumes_roles_and_only_those_of_customers(
     prod: Synthesized,
 ) -> None:
-    from flowstack_core.domain.providers import external_id_of, parse_credentials
     from flowstack_core.domain.providers import Provider as ModelProvider
+    from flowstack_core.domain.providers import external_id_of, parse_credentials
 
     ((role, statement),) = (
         (policy["Roles"][0]["Ref"], statement)

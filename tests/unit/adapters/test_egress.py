@@ -221,7 +221,15 @@ def test_a_local_stage_may_speak_plainly_to_its_own_machine(url: str) -> None:
         parse_destination(url, PUBLIC)
 
 
-@pytest.mark.parametrize("url", ["https://10.0.0.5", "https://169.254.169.254", "https://intranet"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://10.0.0.5",
+        "https://169.254.169.254",
+        "https://intranet",
+        "http://models.example.com",
+    ],
+)
 def test_a_local_stage_reaches_no_other_private_host(url: str) -> None:
     with pytest.raises(EgressRefusedError):
         parse_destination(url, LOCAL)

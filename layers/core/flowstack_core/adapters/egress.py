@@ -25,6 +25,7 @@ _FIRST_UNPRIVILEGED_PORT = 1024
 _LAST_PORT = 65_535
 _LONGEST_URL = 2_048
 _LONGEST_NAME = 253
+_LOOPBACK_NAME = "localhost"
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 # As the URL standard has it: what ends in a number is an IPv4 address, in whatever notation.
@@ -86,7 +87,7 @@ class EgressPolicy:
     Attributes
     ----------
     loopback
-        Whether plain HTTP and this machine are. For local stages, whose models run beside them.
+        Whether this machine is, also without TLS. For local stages, whose models run beside them.
     """
 
     loopback: bool = False
@@ -139,7 +140,7 @@ def check_destination(destination: Destination, policy: EgressPolicy) -> None:
     EgressRefusedError
         Scheme, port or host are none that FlowStack connects to.
     """
-    if destination.scheme != "https" and not policy.loopback:
+    if destination.scheme != "https" and not (policy.loopback and _is_loopback(destination.host)):
         raise EgressRefusedError("it must begin with https://")
     usual = destination.port == _DEFAULT_PORTS.get(destination.scheme)
     if not usual and not _FIRST_UNPRIVILEGED_PORT <= destination.port <= _LAST_PORT:
@@ -161,8 +162,13 @@ def _literal(host: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
+def _is_loopback(host: str) -> bool:
+    address = _literal(host)
+    return host == _LOOPBACK_NAME if address is None else address.is_loopback
+
+
 def _check_name(name: str, policy: EgressPolicy) -> None:
-    if policy.loopback and name == "localhost":
+    if policy.loopback and name == _LOOPBACK_NAME:
         return
     labels = name.split(".")
     if len(name) > _LONGEST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
