@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -448,6 +449,14 @@ def test_nothing_is_begun_when_the_time_is_over(server: Server) -> None:
     with httpx2.Client(transport=transport) as client, pytest.raises(httpx2.TimeoutException):
         client.get(server.url)
     assert server.accepted == 0
+
+
+def test_where_customers_send_us_is_in_no_log(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger().setLevel(logging.INFO)
+    get(f"{server.url}/private-path", resolve_by_system, LOCAL)
+    assert "private-path" not in caplog.text
 
 
 def test_no_proxy_of_the_environment_is_used(

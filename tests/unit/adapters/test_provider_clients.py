@@ -45,6 +45,7 @@ from flowstack_core.domain.messages import (
     ToolSpec,
 )
 from flowstack_core.domain.providers import Provider, ProviderCredentials, parse_credentials
+from tests.support.converse_server import ConverseServer
 from tests.support.emulator import ROOT
 from tests.support.fakes import text_message
 from tests.support.provider_server import ProviderServer, Reply, sts_failure
@@ -874,7 +875,7 @@ def test_a_throttled_provider_says_when_to_come_back(
     asker: Asker, server: ProviderServer, headers: dict[str, str], seconds: int
 ) -> None:
     server.reply_with(Reply(status=429, body={"error": "slow down"}, headers=headers))
-    with pytest.raises(ProviderRateLimitedError, match="account at") as failure:
+    with pytest.raises(ProviderRateLimitedError, match=r"takes no more requests") as failure:
         asker()
     assert failure.value.retry_after_seconds == seconds
 
@@ -973,6 +974,22 @@ def test_credentials_never_go_to_another_provider(
         clients.client(provider, ProviderCredentials(other, {"api_key": KEY}))
 
 
+def test_s6_bedrock_with_own_keys_is_never_the_operators() -> None:
+    with ConverseServer() as bedrock:
+        clients = ProviderClients(
+            "us-east-1",
+            policy=EgressPolicy(),
+            aws_endpoint_url=bedrock.url,
+            operator_session=operator_session,
+        )
+        keys = parse_credentials(Provider.BEDROCK, AWS_KEYS)
+        for credentials in (keys, None):
+            client = clients.client(Provider.BEDROCK, credentials)
+            client.converse(ask(model="claude-haiku-4-5", provider=Provider.BEDROCK))
+        called_by = [call.access_key for call in bedrock.calls()]
+    assert called_by == [AWS_KEYS["aws_access_key"], "ASIAOPERATOR00000001"]
+
+
 @every_provider
 def test_own_credentials_that_fail_never_lead_to_the_operators_account(
     asker: Asker, server: ProviderServer
@@ -1012,7 +1029,6 @@ def test_a_host_that_is_never_asked_is_refused_before_anything_is_counted(
 def test_a_host_that_resolves_to_a_private_address_is_refused_when_it_is_asked(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flowstack_core.adapters import provider_clients
     from flowstack_core.adapters.egress_transport import guarded_client
 
     clients = ProviderClients("us-east-1", policy=EgressPolicy())
@@ -1020,7 +1036,7 @@ def test_a_host_that_resolves_to_a_private_address_is_refused_when_it_is_asked(
     credentials = parse_credentials(provider, values)
     clients.check(provider, credentials)
     monkeypatch.setattr(
-        provider_clients.ProviderClients,
+        ProviderClients,
         "_open_http",
         lambda self, seconds: guarded_client(
             EgressPolicy(), seconds, resolve=lambda host, port: ["10.0.0.5"]
@@ -1030,6 +1046,25 @@ def test_a_host_that_resolves_to_a_private_address_is_refused_when_it_is_asked(
         clients.client(provider, credentials).converse(ask())
     assert refused.value.details["field"] == "byok_credentials.host"
     assert "10.0.0.5" not in json.dumps(refused.value.details)
+
+
+def test_a_vendor_that_cannot_be_connected_to_is_not_the_customers_mistake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from flowstack_core.adapters.egress_transport import guarded_client
+
+    clients = ProviderClients("us-east-1", policy=EgressPolicy())
+    monkeypatch.setattr(
+        ProviderClients,
+        "_open_http",
+        lambda self, seconds: guarded_client(
+            EgressPolicy(), seconds, resolve=lambda host, port: ["10.0.0.5"]
+        ),
+    )
+    for provider in (Provider.OPENAI, Provider.ANTHROPIC):
+        credentials = ProviderCredentials(provider, {"api_key": KEY})
+        with pytest.raises(ModelUnavailableError):
+            clients.client(provider, credentials).converse(ask(provider=provider))
 
 
 # --- AWS: keys, roles, SageMaker -----------------------------------------------------------
@@ -1172,21 +1207,43 @@ def test_a_schema_without_properties_gets_none_because_openai_insists() -> None:
 
 _MANAGED = """
 import sys
-from flowstack_core.adapters.egress import EgressPolicy
-from flowstack_core.adapters.provider_clients import ProviderClients
+sys.path[:0] = sys.argv[1:]
+import handler
+from datetime import date
+from flowstack_core import bootstrap
+from flowstack_core.domain.catalogue import default_catalogue
+from flowstack_core.domain.messages import Message, ModelRequest, TextBlock
 from flowstack_core.domain.providers import Provider
-clients = ProviderClients("us-east-1", policy=EgressPolicy())
-clients.check(Provider.BEDROCK, None)
-clients.client(Provider.BEDROCK, None)
+
+models = bootstrap.conversation_service()._model_clients
+models.check(Provider.BEDROCK, None)
+model = default_catalogue().resolve("claude-haiku-4-5", "us-east-1", date(2026, 11, 24))
+said = (Message("user", (TextBlock("Hi"),)),)
+answer = models.client(Provider.BEDROCK, None).converse(
+    ModelRequest(model, said, None, (), None, 100, 20.0)
+)
+assert answer.content == "You said: Hi"
 heavy = {"openai", "anthropic", "httpx2", "httpcore2", "httpx", "anyio", "jiter", "opentelemetry"}
-assert not heavy & set(sys.modules), heavy & set(sys.modules)
+ours = {f"flowstack_core.adapters.{name}" for name in ("http_providers", "sagemaker")}
+assert not (heavy | ours) & set(sys.modules), (heavy | ours) & set(sys.modules)
 """
 
 
-def test_the_managed_path_loads_no_providers_library() -> None:
-    path = str(ROOT / "layers/core")
-    subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}){_MANAGED}"],
-        check=True,
-        env={"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"},
-    )
+def test_the_handler_and_a_managed_message_load_no_providers_library() -> None:
+    with ConverseServer() as bedrock:
+        subprocess.run(
+            [
+                *(sys.executable, "-c", _MANAGED),
+                *(str(ROOT / "layers/core"), str(ROOT / "functions/conversation")),
+            ],
+            check=True,
+            env={
+                "AWS_ACCESS_KEY_ID": "x",
+                "AWS_SECRET_ACCESS_KEY": "x",
+                "AWS_REGION": "us-east-1",
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock.url,
+                "FLOWSTACK_STAGE": "prod",
+            },
+        )
+        assert len(bedrock.calls()) == 1

@@ -8,6 +8,7 @@ a small answer cannot become a large one), up to a size, within a time.
 
 from __future__ import annotations
 
+import logging
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +34,9 @@ from flowstack_core.adapters.egress import (
 
 MAX_RESPONSE_BYTES = 8_000_000
 _CONNECT_SECONDS = 3.0
+
+# It writes a line with the address of each request, and customers' hosts are no business of logs.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
 class ResponseTooLargeError(httpx2.ReadError):

@@ -31,8 +31,9 @@ from flowstack_core.adapters.model_failures import (
     host_refused,
 )
 from flowstack_core.adapters.openai_wire import Dialect, completion_body, read_completion
+from flowstack_core.domain.errors import FlowStackError
 from flowstack_core.domain.messages import ModelAnswer, ModelRequest, TokenUsage
-from flowstack_core.domain.providers import ProviderCredentials
+from flowstack_core.domain.providers import WAYS, ProviderCredentials
 
 OpenHttp = Callable[[float], httpx2.Client]
 """Opens an HTTP client for one exchange, which must be over in so many seconds."""
@@ -144,8 +145,8 @@ def _errors_as(failures: ModelFailures, client: _Client) -> Iterator[None]:
     """
     try:
         yield
-    except EgressRefusedError as error:
-        raise host_refused(failures.provider, str(error)) from None
+    except EgressRefusedError as refusal:
+        raise _not_connected(refusal, failures) from None
     except client.APIStatusError as error:
         raise _of_status(error.status_code, error.body, error.response.headers, failures) from None
     except client.APITimeoutError as error:
@@ -155,12 +156,19 @@ def _errors_as(failures: ModelFailures, client: _Client) -> Iterator[None]:
     except client.APIConnectionError as error:
         match error.__cause__:
             case EgressRefusedError() as refusal:
-                raise host_refused(failures.provider, str(refusal)) from None
+                raise _not_connected(refusal, failures) from None
             case ResponseTooLargeError():
                 raise failures.malformed() from None
         raise failures.unavailable() from None
     except (ValueError, RecursionError):
         raise failures.malformed() from None
+
+
+def _not_connected(refusal: EgressRefusedError, failures: ModelFailures) -> FlowStackError:
+    """Return the error of a host that is not connected to, whoever chose it."""
+    if any("host" in way.required for way in WAYS[failures.provider]):
+        return host_refused(failures.provider, str(refusal))
+    return failures.unavailable()
 
 
 def _of_status(

@@ -45,6 +45,8 @@ _TITLES: Mapping[Provider, str] = MappingProxyType(
     }
 )
 
+_OWN_SERVER = "your "
+
 _TOO_LONG = re.compile(
     r"(input|prompt) is too long|too many (input )?tokens|input tokens exceed|"
     r"context[ _](length|window|limit)|exceeds? (the )?maximum (input|length)|maximum context|"
@@ -136,7 +138,8 @@ class ModelFailures:
 
     def rate_limited(self, retry_after_seconds: int) -> FlowStackError:
         """Say that the account is throttled."""
-        whose = f"Your account at {self.title}" if self.own else self.title
+        own_server = self.title.startswith(_OWN_SERVER)
+        whose = f"Your account at {self.title}" if self.own and not own_server else self.title
         return ProviderRateLimitedError(
             f"{_capital(whose)} takes no more requests for {self.model} right now.",
             details=self._details("This is the provider's limit, not your plan's. Retry later."),

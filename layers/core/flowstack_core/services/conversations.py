@@ -327,13 +327,14 @@ class ConversationService:
 
     def _ask_model(self, exchange: _Exchange, history: tuple[Message, ...]) -> ModelAnswer:
         command, model = exchange.command, exchange.model
+        # First of all: the first client of a provider takes a while to load.
+        client = self._model_clients.client(command.provider, command.credentials)
         seconds = exchange.budget.remaining_seconds() - _SETTLE_RESERVE_SECONDS
         if seconds < _SHORTEST_MODEL_SECONDS:
             raise ModelTimeoutError(
                 "There was no time left to ask the model. Nothing was counted.",
                 retry_after_seconds=1,
             )
-        client = self._model_clients.client(command.provider, command.credentials)
         return client.converse(
             ModelRequest(
                 model=model,
