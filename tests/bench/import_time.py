@@ -25,7 +25,8 @@ _NOTHING = "pass"
 _BOTO3 = 'import boto3; boto3.client("dynamodb")'
 _HANDLER = "import handler"
 _COMPOSED = "import handler; from flowstack_core import bootstrap; bootstrap.conversation_service()"
-_WITH_PROVIDERS = f"{_COMPOSED}; from flowstack_core.adapters import http_providers"
+_WITH_OPENAI = f"{_COMPOSED}; from flowstack_core.adapters import openai_client"
+_WITH_ANTHROPIC = f"{_COMPOSED}; from flowstack_core.adapters import anthropic_client"
 _SOURCES = (ROOT / "layers/core", ROOT / "functions/conversation")
 
 _GROUPS = {
@@ -91,12 +92,11 @@ def measure_import_time(layer: Path, providers: Path) -> ImportTimes:
         '`import boto3; boto3.client("dynamodb")` alone': (_BOTO3, sources),
         "conversation handler": (_HANDLER, sources),
         "conversation handler, its service composed": (_COMPOSED, sources),
-        "and the clients of other providers, when the first customer needs one": (
-            _WITH_PROVIDERS,
-            sources,
-        ),
+        "with OpenAI's client, loaded when the first customer needs it": (_WITH_OPENAI, sources),
+        "with Anthropic's client, likewise": (_WITH_ANTHROPIC, sources),
         "the service from the layers as they are shipped, without bytecode": (_COMPOSED, bundled),
-        "and the clients from the layers as they are shipped": (_WITH_PROVIDERS, bundled),
+        "the same with OpenAI's client": (_WITH_OPENAI, bundled),
+        "the same with Anthropic's client": (_WITH_ANTHROPIC, bundled),
     }
     took: dict[str, list[float]] = defaultdict(list)
     for code, environment in programs.values():

@@ -454,8 +454,8 @@ def test_nothing_is_begun_when_the_time_is_over(server: Server) -> None:
 def test_where_customers_send_us_is_in_no_log(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    logging.getLogger().setLevel(logging.INFO)
-    get(f"{server.url}/private-path", resolve_by_system, LOCAL)
+    with caplog.at_level(logging.INFO):
+        get(f"{server.url}/private-path", resolve_by_system, LOCAL)
     assert "private-path" not in caplog.text
 
 

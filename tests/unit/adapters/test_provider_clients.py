@@ -1224,7 +1224,7 @@ answer = models.client(Provider.BEDROCK, None).converse(
 )
 assert answer.content == "You said: Hi"
 heavy = {"openai", "anthropic", "httpx2", "httpcore2", "httpx", "anyio", "jiter", "opentelemetry"}
-ours = {f"flowstack_core.adapters.{name}" for name in ("http_providers", "sagemaker")}
+ours = {f"flowstack_core.adapters.{name}" for name in ("openai_client", "sagemaker")}
 assert not (heavy | ours) & set(sys.modules), (heavy | ours) & set(sys.modules)
 """
 

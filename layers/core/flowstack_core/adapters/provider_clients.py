@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import boto3
 
+from flowstack_core.adapters import openai_wire
 from flowstack_core.adapters.aws_calls import CustomerAccounts
 from flowstack_core.adapters.bedrock import BedrockClients
 from flowstack_core.adapters.egress import EgressPolicy, EgressRefusedError, parse_destination
@@ -27,6 +28,13 @@ _VENDORS: Mapping[Provider, str] = MappingProxyType(
         Provider.COHERE: "https://api.cohere.ai/compatibility/v1",
         Provider.MISTRAL: "https://api.mistral.ai/v1",
         Provider.WRITER: "https://api.writer.com/v1",
+    }
+)
+_DIALECTS: Mapping[Provider, openai_wire.Dialect] = MappingProxyType(
+    {
+        Provider.OPENAI: openai_wire.OPENAI,
+        Provider.MISTRAL: openai_wire.MISTRAL,
+        Provider.WRITER: openai_wire.WRITER,
     }
 )
 _USUAL_PATH = "/v1"
@@ -132,21 +140,16 @@ class ProviderClients:
         )
 
     def _over_http(self, credentials: ProviderCredentials) -> ModelClient:
-        from flowstack_core.adapters import openai_wire  # noqa: PLC0415
-        from flowstack_core.adapters.http_providers import (  # noqa: PLC0415
-            AnthropicModelClient,
-            OpenAIModelClient,
-        )
-
         base_url = self._base_url(credentials)
         if credentials.provider is Provider.ANTHROPIC:
+            from flowstack_core.adapters.anthropic_client import (  # noqa: PLC0415
+                AnthropicModelClient,
+            )
+
             return AnthropicModelClient(credentials, base_url, self._open_http)
-        dialects = {
-            Provider.OPENAI: openai_wire.OPENAI,
-            Provider.MISTRAL: openai_wire.MISTRAL,
-            Provider.WRITER: openai_wire.WRITER,
-        }
-        dialect = dialects.get(credentials.provider, openai_wire.COMPATIBLE)
+        from flowstack_core.adapters.openai_client import OpenAIModelClient  # noqa: PLC0415
+
+        dialect = _DIALECTS.get(credentials.provider, openai_wire.COMPATIBLE)
         return OpenAIModelClient(credentials, base_url, dialect, self._open_http)
 
     def _base_url(self, credentials: ProviderCredentials) -> str:
