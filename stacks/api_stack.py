@@ -13,7 +13,8 @@ from constructs import Construct
 from stacks.bedrock_models import CatalogueAccess
 from stacks.constructs.acknowledgement import acknowledge
 from stacks.constructs.function import StageFunction
-from stacks.constructs.layer import CoreLayer
+from stacks.constructs.layer import CoreLayer, ProvidersLayer
+from stacks.customer_roles import CustomerRoleAccess
 from stacks.data_stack import BY_KIND, CREDENTIALS, HELD_SESSIONS, DataStack
 from stacks.gateway_responses import add_gateway_responses
 from stacks.sources import Sources
@@ -98,6 +99,7 @@ class ApiStack(Stack):
 
     def _conversation_function(self, data: DataStack) -> StageFunction:
         models = CatalogueAccess(self, self._sources.models)
+        roles = CustomerRoleAccess(self)
         function = self._function(
             "Conversation",
             name="conversation",
@@ -120,10 +122,21 @@ class ApiStack(Stack):
                 ),
                 data.usage.access("GetItem", "UpdateItem", "ConditionCheckItem"),
             ],
-            statements=[models.statement, data.credentials_access("Decrypt")],
-            environment={"CREDENTIALS_KEY": data.credentials_key.key_arn},
+            statements=[
+                models.statement,
+                roles.statement,
+                data.credentials_access("Decrypt"),
+            ],
+            more_layers=[
+                ProvidersLayer(self, "Providers", stage=self._stage, sources=self._sources)
+            ],
+            environment={
+                "CREDENTIALS_KEY": data.credentials_key.key_arn,
+                **self._stage.egress_environment,
+            },
         )
         models.acknowledge_on(function.role)
+        roles.acknowledge_on(function.role)
         return function
 
     def _usage_function(self, data: DataStack) -> StageFunction:

@@ -20,7 +20,7 @@ def stage_of(app: App) -> Stage:
     """Return the stage that CDK context asks for.
 
     Context values: ``stage``; on a local stage also ``python`` (the interpreter that runs the
-    functions), ``dynamodb_endpoint`` and ``bedrock_endpoint``.
+    functions), ``dynamodb_endpoint``, ``bedrock_endpoint`` and ``vendors_endpoint``.
     """
 
     def context(name: str) -> str | None:
@@ -31,7 +31,9 @@ def stage_of(app: App) -> Stage:
         context("stage") or DEFAULT_STAGE,
         interpreter=context("python") or sys.executable,
         endpoints=Endpoints(
-            dynamodb=context("dynamodb_endpoint"), bedrock=context("bedrock_endpoint")
+            dynamodb=context("dynamodb_endpoint"),
+            bedrock=context("bedrock_endpoint"),
+            vendors=context("vendors_endpoint"),
         ),
     )
 

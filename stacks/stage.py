@@ -18,10 +18,14 @@ class UnknownStageError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where the functions of a local stage find AWS services, when not at the emulator itself."""
+    """Where the functions of a local stage find other services than at the emulator itself.
+
+    ``vendors`` stands in for all vendors of models, each below a path of its name.
+    """
 
     dynamodb: str | None = None
     bedrock: str | None = None
+    vendors: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,20 @@ class Stage:
         It follows from `production`: no setting switches it on where sessions are billed.
         """
         return not self.production
+
+    @property
+    def egress_environment(self) -> dict[str, str]:
+        """Tell a function that customers' hosts may be on this machine, and where vendors are.
+
+        It follows from `local`: no setting opens this machine on AWS, and the code looks again.
+        """
+        if not self.local:
+            return {}
+        vendors = self.endpoints.vendors
+        return {
+            "LOOPBACK_EGRESS": "allowed",
+            **({} if vendors is None else {"VENDORS_ENDPOINT": vendors}),
+        }
 
     @property
     def snap_start(self) -> bool:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "rules.md"
 
 _CORE = "layers/core/flowstack_core"
-_COPIED = ("layers/core", "tests", "pyproject.toml")
+_COPIED = ("layers/core", "tests", "tools", "pyproject.toml")
 _FAILED_TESTS = 1  # pytest's exit status; others mean that the tests could not be run
 
 SESSIONS = f"{_CORE}/domain/sessions.py"
@@ -41,6 +41,10 @@ USAGE = f"{_CORE}/services/usage.py"
 DYNAMODB_SESSIONS = f"{_CORE}/adapters/dynamodb_sessions.py"
 DYNAMODB_USAGE = f"{_CORE}/adapters/dynamodb_usage.py"
 KMS = f"{_CORE}/adapters/kms.py"
+EGRESS = f"{_CORE}/adapters/egress.py"
+EGRESS_TRANSPORT = f"{_CORE}/adapters/egress_transport.py"
+PROVIDER_CLIENTS = f"{_CORE}/adapters/provider_clients.py"
+MODEL_FAILURES = f"{_CORE}/adapters/model_failures.py"
 
 OF_DOMAIN = "tests/unit/domain/"
 OF_SERVICES = "tests/unit/services/"
@@ -54,6 +58,8 @@ USAGE_TESTS = f"{OF_SERVICES}test_usage.py"
 BYOK_TESTS = f"{OF_SERVICES}test_byok.py"
 MASK_TESTS = f"{OF_DOMAIN}test_stored_credentials.py"
 CIPHER_CONTRACT = "tests/contract/test_credential_store.py"
+EGRESS_TESTS = "tests/unit/adapters/test_egress.py"
+PROVIDER_TESTS = "tests/unit/adapters/test_provider_clients.py"
 CONTRACT = "tests/contract/test_session_store.py"
 STATEFUL = f"{OF_SERVICES}test_stateful.py::TestSessionsQuotaAndSubscription::runTest"
 
@@ -77,6 +83,10 @@ RULES = {
     "BYOK": "Own credentials open for the customer and the provider they were stored for only, are "
     "shown masked, and are never replaced by a managed model.",
     "F1": "Beyond fair use requests are refused; nothing is counted and no session ended.",
+    "Own providers": "A customer's credentials reach their own provider only, a failure there has "
+    "its own code, and nothing falls back to the operator's account.",
+    "Ways out": "A host that a customer names is connected to only where each of its addresses is "
+    "on the public Internet.",
     "Failing closed": "When the stores cannot be reached admission is refused, and nothing is "
     "counted.",
 }
@@ -665,7 +675,7 @@ MUTATIONS = (
         ('return f"…{value[-_SHOWN_CHARACTERS:]}"', "return value"),
         MASK_TESTS,
         "test_byok_a_mask_shows_at_most_the_last_four_of_twenty_characters",
-        "test_byok_every_field_is_masked_but_a_region",
+        "test_byok_every_field_is_masked_but_names_that_are_no_secrets",
         f"{BYOK_TESTS}::test_byok_what_is_stored_is_sealed_and_listed_masked",
     ),
     _mutation(
@@ -761,6 +771,79 @@ MUTATIONS = (
         ("_MODEL_RESERVE_SECONDS = 12.0", "_MODEL_RESERVE_SECONDS = 0.0"),
         FAILURES,
         "test_retries_stop_while_there_is_still_time_for_the_model",
+    ),
+    _mutation(
+        "Own providers",
+        "Bedrock with own keys is asked with the operator's",
+        PROVIDER_CLIENTS,
+        (
+            "if credentials is None:\n            return self._bedrock.managed()",
+            "if provider.managed:\n            return self._bedrock.managed()",
+        ),
+        PROVIDER_TESTS,
+        "test_s6_bedrock_with_own_keys_is_never_the_operators",
+    ),
+    _mutation(
+        "Own providers",
+        "the role of another customer is assumed",
+        PROVIDERS,
+        ('if credentials.values["external_id"] != own:', "if not own:"),
+        "tests/unit/services/test_own_providers.py",
+        "test_the_role_of_another_customer_is_refused_before_anything_is_counted",
+        f"{OF_DOMAIN}test_providers.py::"
+        "test_a_role_is_assumed_for_the_customer_that_it_trusts_and_for_no_other",
+    ),
+    _mutation(
+        "Own providers",
+        "a key that the provider refuses is a request that it refuses",
+        MODEL_FAILURES,
+        ("frozenset({401, 402, 403})", "frozenset({402, 403})"),
+        PROVIDER_TESTS,
+        "test_s5_each_failure_has_its_own_class_and_the_model_is_called_once",
+    ),
+    _mutation(
+        "Own providers",
+        "a provider's text is shown with the credentials that it echoes",
+        MODEL_FAILURES,
+        ("for secret in self.secrets:", "for secret in ():"),
+        PROVIDER_TESTS,
+        "test_the_providers_words_are_bounded_and_hold_nothing_private",
+    ),
+    _mutation(
+        "Ways out",
+        "only the first address of a host is looked at",
+        EGRESS,
+        ("for text in found:", "for text in found[:1]:"),
+        EGRESS_TESTS,
+        "test_one_bad_address_refuses_the_host_and_nothing_is_opened",
+    ),
+    _mutation(
+        "Ways out",
+        "the connection is made by name, which is resolved again",
+        EGRESS_TRANSPORT,
+        (
+            "address, port, seconds, local_address, socket_options",
+            "host, port, seconds, local_address, socket_options",
+        ),
+        EGRESS_TESTS,
+        "test_a_name_that_resolves_differently_the_second_time_is_not_asked_a_second_time",
+    ),
+    _mutation(
+        "Ways out",
+        "an IPv6 address may embed a private one",
+        EGRESS,
+        ("public = address in _GLOBAL_V6 and not", "public = not"),
+        EGRESS_TESTS,
+        "test_a_hostile_url_is_refused_as_it_is_written",
+        "test_one_bad_address_refuses_the_host_and_nothing_is_opened",
+    ),
+    _mutation(
+        "Ways out",
+        "a redirect leads anywhere",
+        EGRESS_TRANSPORT,
+        ("follow_redirects=False", "follow_redirects=True"),
+        EGRESS_TESTS,
+        "test_redirects_are_not_followed",
     ),
 )
 

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from stacks.constructs.layer import core_contents, providers_contents
 from stacks.python_target import AWS_LAMBDA, PythonTarget
+from stacks.sources import Sources
 from tests.bench.bundles import built_layer, weigh_functions, weigh_layer
 from tests.bench.hot_path import measure_hot_path
 from tests.bench.import_time import measure_import_time
@@ -26,11 +28,17 @@ def main() -> None:
     """Measure, and write the page."""
     conditions = _conditions()
     _say("import times")
-    with built_layer(PythonTarget.of_interpreter(sys.executable)) as layer:
-        imports = measure_import_time(layer / "python")
+    sources, host = Sources(ROOT), PythonTarget.of_interpreter(sys.executable)
+    core, providers = core_contents(sources), providers_contents(sources)
+    with built_layer(core, host) as layer, built_layer(providers, host) as more:
+        imports = measure_import_time(layer / "python", more / "python")
     _say("bundles")
-    with built_layer(AWS_LAMBDA) as layer:
-        bundles = (*weigh_layer(layer), *weigh_functions())
+    with built_layer(core, AWS_LAMBDA) as layer, built_layer(providers, AWS_LAMBDA) as more:
+        bundles = (
+            *weigh_layer("core layer", layer),
+            *weigh_layer("providers layer", more),
+            *weigh_functions(),
+        )
     hot_path = measure_hot_path(_say)
     page = render_page(
         conditions,

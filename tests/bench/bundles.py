@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from stacks.constructs.layer import LayerBundling
+from stacks.constructs.layer import LayerBundling, LayerContents
 from stacks.python_target import PythonTarget
-from stacks.sources import Sources
 from tests.support.emulator import ROOT
 
 _NOT_UPLOADED = frozenset({"__pycache__"})
@@ -35,15 +34,15 @@ class Bundle:
 
 
 @contextmanager
-def built_layer(target: PythonTarget) -> Iterator[Path]:
-    """Build the layer for a Python; yield the folder that is zipped."""
+def built_layer(contents: LayerContents, target: PythonTarget) -> Iterator[Path]:
+    """Build a layer for a Python; yield the folder that is zipped."""
     with TemporaryDirectory(prefix="flowstack-layer-") as directory:
-        LayerBundling(Sources(ROOT), target).try_bundle(directory)
+        LayerBundling(contents, target).try_bundle(directory)
         yield Path(directory)
 
 
-def weigh_layer(folder: Path) -> tuple[Bundle, ...]:
-    """Weigh the layer, then its packages from the heaviest to the lightest."""
+def weigh_layer(name: str, folder: Path) -> tuple[Bundle, ...]:
+    """Weigh a layer, then its packages from the heaviest to the lightest."""
     packages = sorted(
         (
             _weigh(f"— {path.name}", _files(path), folder)
@@ -52,7 +51,7 @@ def weigh_layer(folder: Path) -> tuple[Bundle, ...]:
         ),
         key=lambda bundle: -bundle.unzipped,
     )
-    return _weigh("layer", _files(folder), folder), *packages
+    return _weigh(name, _files(folder), folder), *packages
 
 
 def weigh_functions() -> tuple[Bundle, ...]:

@@ -25,6 +25,8 @@ _NOTHING = "pass"
 _BOTO3 = 'import boto3; boto3.client("dynamodb")'
 _HANDLER = "import handler"
 _COMPOSED = "import handler; from flowstack_core import bootstrap; bootstrap.conversation_service()"
+_WITH_OPENAI = f"{_COMPOSED}; from flowstack_core.adapters import openai_client"
+_WITH_ANTHROPIC = f"{_COMPOSED}; from flowstack_core.adapters import anthropic_client"
 _SOURCES = (ROOT / "layers/core", ROOT / "functions/conversation")
 
 _GROUPS = {
@@ -75,22 +77,26 @@ class ImportTimes:
     breakdown_ms: Mapping[str, float]
 
 
-def measure_import_time(layer: Path) -> ImportTimes:
+def measure_import_time(layer: Path, providers: Path) -> ImportTimes:
     """Time every program once a round, in turn.
 
     Parameters
     ----------
-    layer
-        The packages of a layer built for this Python, as Lambda finds them: without bytecode.
+    layer, providers
+        The packages of the layers built for this Python, as Lambda finds them: without bytecode.
     """
     sources = _environment(_SOURCES)
-    bundled = {**_environment((layer, _SOURCES[1])), "PYTHONDONTWRITEBYTECODE": "1"}
+    bundled = {**_environment((layer, providers, _SOURCES[1])), "PYTHONDONTWRITEBYTECODE": "1"}
     programs = {
         "": (_NOTHING, sources),
         '`import boto3; boto3.client("dynamodb")` alone': (_BOTO3, sources),
         "conversation handler": (_HANDLER, sources),
         "conversation handler, its service composed": (_COMPOSED, sources),
-        "the same from the layer as it is shipped, without bytecode": (_COMPOSED, bundled),
+        "with OpenAI's client, loaded when the first customer needs it": (_WITH_OPENAI, sources),
+        "with Anthropic's client, likewise": (_WITH_ANTHROPIC, sources),
+        "the service from the layers as they are shipped, without bytecode": (_COMPOSED, bundled),
+        "the same with OpenAI's client": (_WITH_OPENAI, bundled),
+        "the same with Anthropic's client": (_WITH_ANTHROPIC, bundled),
     }
     took: dict[str, list[float]] = defaultdict(list)
     for code, environment in programs.values():

@@ -102,8 +102,9 @@ pydantic builds a model counts for the module that declares it.
 
 _BUNDLES = """## Size of the bundles
 
-The layer as the stacks build it for {python} on {machine}, and each function's folder. Zipped with
-zlib's default level. boto3 is not in the layer: the runtime brings it.
+The layers as the stacks build them for {python} on {machine}, and each function's folder. Zipped
+with zlib's default level. boto3 is in no layer: the runtime brings it. Only the conversation
+function has the layer of providers.
 """
 
 

@@ -117,6 +117,53 @@ def test_only_the_conversation_function_calls_models_and_only_those_on_offer(
     assert not any("anthropic.claude-3-sonnet" in one for one in written)
 
 
+def test_only_the_conversation_function_assumes_roles_and_only_those_of_customers(
+    prod: Synthesized,
+) -> None:
+    from flowstack_core.domain.providers import Provider as ModelProvider
+    from flowstack_core.domain.providers import external_id_of, parse_credentials
+
+    ((role, statement),) = (
+        (policy["Roles"][0]["Ref"], statement)
+        for policy in prod.resources("AWS::IAM::Policy").values()
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "sts:AssumeRole" in statement["Action"]
+    )
+    assert role.startswith("ConversationRole")
+    assert ":iam::*:role/flowstack-byok-*" in str(statement["Resource"])
+    assert statement["Condition"] == {
+        "StringNotEquals": {"aws:ResourceAccount": {"Ref": "AWS::AccountId"}},
+        "StringLike": {"sts:ExternalId": "flowstack:*"},
+    }
+    assert external_id_of("cus_1").startswith("flowstack:")
+    arn = "arn:aws:iam::123456789012:role/flowstack-byok-x"
+    values = {"role_arn": arn, "external_id": external_id_of("cus_1")}
+    assert parse_credentials(ModelProvider.BEDROCK, values) is not None
+
+
+def test_only_the_conversation_function_has_the_providers_layer(
+    function: str, prod: Synthesized
+) -> None:
+    found = prod.named("AWS::Lambda::Function", f"{function}Function")
+    names = [str(layer["Ref"]) for layer in found["Layers"]]
+    assert any(name.startswith("Core") for name in names)
+    has_providers = any(name.startswith("Providers") for name in names)
+    assert has_providers is (function == "Conversation")
+
+
+def test_only_a_local_stage_lets_functions_reach_their_own_machine(
+    tmp_path: Path, local: Synthesized, prod: Synthesized
+) -> None:
+    told = {"LOOPBACK_EGRESS", "VENDORS_ENDPOINT"}
+    assert not told & prod.environment("Conversation").keys()
+    assert told & local.environment("Conversation").keys() == {"LOOPBACK_EGRESS"}
+    url = "http://127.0.0.1:4803"
+    pointed = _synthesize(tmp_path, Sources(ROOT), stage="local", vendors_endpoint=url)
+    assert pointed.environment("Conversation")["VENDORS_ENDPOINT"] == url
+    with pytest.raises(ValueError, match="takes no other endpoints"):
+        _synthesize(tmp_path / "dev", Sources(ROOT), stage="dev", vendors_endpoint=url)
+
+
 @pytest.mark.parametrize("stage", ["dev", "prod"])
 def test_a_published_version_starts_from_a_snapshot(
     function: str, stage: str, request: pytest.FixtureRequest

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from stacks.constructs.layer import BundlingError, LayerBundling, fingerprint
+from stacks.constructs.layer import (
+    BundlingError,
+    LayerBundling,
+    core_contents,
+    providers_contents,
+)
+from stacks.constructs.layer import fingerprint as fingerprint_of
 from stacks.python_target import AWS_LAMBDA, PythonTarget
 from stacks.sources import Sources
 from tests.infrastructure.conftest import ROOT
@@ -21,12 +27,44 @@ def copied(tmp_path: Path) -> Sources:
     root = tmp_path / "repository"
     shutil.copytree(ROOT / "layers", root / "layers", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "requirements").mkdir()
-    shutil.copy(ROOT / "requirements/layer.lock", root / "requirements")
+    for lock in ("layer.lock", "providers.lock"):
+        shutil.copy(ROOT / "requirements" / lock, root / "requirements")
     return Sources(root)
 
 
+def fingerprint(sources: Sources, target: PythonTarget) -> str:
+    return fingerprint_of(sources.root, core_contents(sources), target)
+
+
+def test_the_providers_layer_adds_to_the_core_layer_and_repeats_nothing_of_it(
+    tmp_path: Path,
+) -> None:
+    packages: list[set[str]] = []
+    for contents in (core_contents(Sources(ROOT)), providers_contents(Sources(ROOT))):
+        folder = tmp_path / contents.lock.stem
+        assert LayerBundling(contents, AWS_LAMBDA).try_bundle(str(folder))
+        packages.append({path.name for path in (folder / "python").iterdir()})
+    core, providers = packages
+    assert {"openai", "anthropic", "httpx2"} <= providers
+    assert not core & providers
+    assert not {"boto3", "botocore", "flowstack_core"} & providers
+    for library in (tmp_path / "providers").rglob("*.so"):
+        assert library.name.endswith("cpython-313-aarch64-linux-gnu.so")
+
+
+def test_the_providers_layer_changes_with_its_lock_and_not_with_the_core(copied: Sources) -> None:
+    def now() -> str:
+        return fingerprint_of(copied.root, providers_contents(copied), AWS_LAMBDA)
+
+    before = now()
+    (copied.core / "added.py").write_text("ADDED = 1\n", encoding="utf-8")
+    assert now() == before
+    copied.providers_lock.write_text("openai==3.57.0\n", encoding="utf-8")
+    assert now() != before
+
+
 def test_the_layer_for_aws_has_arm_wheels_of_its_python(tmp_path: Path) -> None:
-    assert LayerBundling(Sources(ROOT), AWS_LAMBDA).try_bundle(str(tmp_path))
+    assert LayerBundling(core_contents(Sources(ROOT)), AWS_LAMBDA).try_bundle(str(tmp_path))
     packages = tmp_path / "python"
     libraries = list(packages.rglob("*.so"))
     assert libraries
@@ -37,7 +75,7 @@ def test_the_layer_for_aws_has_arm_wheels_of_its_python(tmp_path: Path) -> None:
 
 
 def test_the_layer_for_the_host_is_for_its_interpreter(tmp_path: Path) -> None:
-    assert LayerBundling(Sources(ROOT), HOST).try_bundle(str(tmp_path))
+    assert LayerBundling(core_contents(Sources(ROOT)), HOST).try_bundle(str(tmp_path))
     packages = tmp_path / "python"
     version = HOST.version.replace(".", "")
     assert list(packages.rglob(f"*.cpython-{version}-*.so"))
@@ -79,4 +117,4 @@ def test_what_is_not_shipped_does_not_change_the_layer(copied: Sources) -> None:
 def test_a_dependency_without_its_hash_is_refused(tmp_path: Path, copied: Sources) -> None:
     copied.layer_lock.write_text("pydantic==2.14.4\n", encoding="utf-8")
     with pytest.raises(BundlingError, match="hash"):
-        LayerBundling(copied, AWS_LAMBDA).try_bundle(str(tmp_path / "out"))
+        LayerBundling(core_contents(copied), AWS_LAMBDA).try_bundle(str(tmp_path / "out"))

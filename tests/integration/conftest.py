@@ -1,7 +1,8 @@
 """The app, deployed by the CDK command line to an emulator of its own, and driven over HTTPS.
 
-A proxy stands between the functions and DynamoDB, and a Converse-speaking server in the place of
-Amazon Bedrock; both are transparent until a test tells them otherwise.
+A proxy stands between the functions and DynamoDB, a Converse-speaking server in the place of
+Amazon Bedrock, and another in that of all other providers; they are transparent until a test tells
+them otherwise.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from local_stack.stack import LocalStack
 from tests.support.converse_server import ConverseServer
 from tests.support.emulator import ROOT
 from tests.support.faulty_dynamodb import Faults, FaultyDynamoDB
+from tests.support.provider_server import ProviderServer
 
 _numbers = count(1)
 MODEL = "claude-haiku-4-5"
@@ -95,6 +97,7 @@ class Stack:
     admin: AdminClient
     dynamodb: FaultyDynamoDB
     bedrock: ConverseServer
+    vendors: ProviderServer
     tls: ssl.SSLContext
     clients: list[httpx.Client] = field(default_factory=list)
 
@@ -167,13 +170,22 @@ def deployed() -> Iterator[Stack]:
     local.down()
     try:
         running = local.start()
-        with ConverseServer() as bedrock, FaultyDynamoDB(running.endpoint_url) as dynamodb:
+        with (
+            ConverseServer() as bedrock,
+            ProviderServer() as vendors,
+            FaultyDynamoDB(running.endpoint_url) as dynamodb,
+        ):
             connection = local.deploy(
-                running, {"dynamodb_endpoint": dynamodb.url, "bedrock_endpoint": bedrock.url}
+                running,
+                {
+                    "dynamodb_endpoint": dynamodb.url,
+                    "bedrock_endpoint": bedrock.url,
+                    "vendors_endpoint": vendors.url,
+                },
             )
             tls = ssl.create_default_context(cafile=connection.ca_file)
             admin = AdminClient.of_local_stack(local.layout.connection)
-            yield Stack(connection, admin, dynamodb, bedrock, tls)
+            yield Stack(connection, admin, dynamodb, bedrock, vendors, tls)
     finally:
         local.down()
 
@@ -183,10 +195,13 @@ def stack(deployed: Stack) -> Iterator[Stack]:
     """The stack, with nothing failing and no call recorded."""
     deployed.bedrock.behave()
     deployed.bedrock.forget_calls()
+    deployed.vendors.reply_with()
+    deployed.vendors.forget_calls()
     deployed.dynamodb.control(Faults())
     yield deployed
     deployed.dynamodb.control(Faults())
     deployed.bedrock.behave()
+    deployed.vendors.reply_with()
     while deployed.clients:
         deployed.clients.pop().close()
 

@@ -14,13 +14,14 @@ from typing import Any
 import httpx
 import pytest
 
-from flowstack_core.domain.providers import REQUIRED_CREDENTIALS, Provider
+from flowstack_core.domain.providers import WAYS, Provider
 from tests.integration.conftest import Customer, Stack
 from tests.support.converse_server import Behaviour
 from tests.support.emulator import ROOT
 from tests.support.traces import Traces, spellings
 
 PATH = "/api/byok-credentials"
+NAMES = {"region": "eu-west-1", "endpoint_name": "endpoint-1"}
 EMULATOR_LOG = ROOT / ".local/test/logs/emulator.log"
 
 
@@ -41,10 +42,10 @@ class Plot:
         return f'"{core}/+<&'
 
     def credentials(self, where: str, provider: Provider = Provider.BEDROCK) -> dict[str, str]:
-        """Return credentials of which every value but a region is a canary."""
+        """Return credentials of which every value is a canary that has not the form of a name."""
         return {
-            name: "eu-west-1" if name == "region" else self.canary(f"{where}: {name}")
-            for name in REQUIRED_CREDENTIALS[provider]
+            name: NAMES.get(name) or self.canary(f"{where}: {name}")
+            for name in WAYS[provider][0].required
         }
 
     def send(self, response: httpx.Response, *statuses: int) -> httpx.Response:

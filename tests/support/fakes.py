@@ -229,7 +229,7 @@ class ScriptedModels:
     served: set[Provider] = field(default_factory=lambda: {Provider.BEDROCK})
     used: list[ProviderCredentials | None] = field(default_factory=list)
 
-    def check(self, provider: Provider) -> None:
+    def check(self, provider: Provider, credentials: ProviderCredentials | None) -> None:
         """Refuse what is not served."""
         if provider not in self.served:
             raise InvalidProviderError(f"{provider.value} is not served.")

@@ -11,7 +11,7 @@ from flowstack_core.domain.catalogue import Model, default_catalogue
 from flowstack_core.domain.errors import FlowStackError
 from flowstack_core.domain.identifiers import MAX_NAME_LENGTH
 from flowstack_core.domain.plans import all_plans
-from flowstack_core.domain.providers import REQUIRED_CREDENTIALS
+from flowstack_core.domain.providers import WAYS
 from flowstack_core.http.errors import STATUS
 from flowstack_core.http.json_body import MAX_BYTES, MAX_DEPTH
 from flowstack_core.http.public_routes import OPENAPI_FILE
@@ -112,16 +112,18 @@ def limits() -> str:
 
 
 def credentials() -> str:
-    """Return the credentials each provider cannot do without."""
+    """Return the ways to reach each provider with credentials of one's own."""
     return _table(
-        ("provider", "`byok_credentials` must have", "without them"),
+        ("provider", "`byok_credentials` must have", "and may have", "without them"),
         (
             (
                 f"`{provider}`",
-                ", ".join(f"`{name}`" for name in names),
+                ", ".join(f"`{name}`" for name in way.required),
+                ", ".join(f"`{name}`" for name in way.optional),
                 "managed" if provider.managed else "`CREDENTIALS_REQUIRED`",
             )
-            for provider, names in REQUIRED_CREDENTIALS.items()
+            for provider, ways in WAYS.items()
+            for way in ways
         ),
     )
 

@@ -101,6 +101,8 @@ def _closings(client: DynamoDBClient) -> DynamoDBClosingStore:
         settings().accounts_table,
         test_clocks=settings().test_clocks,
     )
+
+
 def _credentials(client: DynamoDBClient) -> DynamoDBCredentialStore:
     return DynamoDBCredentialStore(client, settings().accounts_table)
 
@@ -136,7 +138,8 @@ def prepare(service: Callable[[], object]) -> None:
 @cache
 def conversation_service() -> ConversationService:
     """Return the service behind ``/invoke`` and ``/chat``."""
-    from flowstack_core.adapters.bedrock import BedrockClients  # noqa: PLC0415
+    from flowstack_core.adapters.egress import EgressPolicy  # noqa: PLC0415
+    from flowstack_core.adapters.provider_clients import ProviderClients  # noqa: PLC0415
     from flowstack_core.domain.catalogue import default_catalogue  # noqa: PLC0415
     from flowstack_core.domain.fair_use import FairUseMeter  # noqa: PLC0415
 
@@ -152,7 +155,11 @@ def conversation_service() -> ConversationService:
         retrier=retrier,
         catalogue=default_catalogue(),
         region=settings().region,
-        model_clients=BedrockClients(settings().region),
+        model_clients=ProviderClients(
+            settings().region,
+            policy=EgressPolicy(loopback=settings().loopback_egress),
+            vendors_at=settings().vendors_endpoint,
+        ),
         fair_use=FairUseMeter(),
         own_credentials=CredentialFinder(_credentials(client), _cipher(), SystemClock()),
     )
@@ -254,6 +261,7 @@ def event_publisher() -> EventPublisher:
     return EventBridgePublisher(boto3.client("events"), settings().event_bus_name)
 
 
+@cache
 def credential_service() -> CredentialService:
     """Return the service behind ``/api/byok-credentials``."""
     return CredentialService(

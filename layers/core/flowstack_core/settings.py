@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+_LOCAL_STAGE = "local"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -20,6 +22,10 @@ class Settings:
         Whether customers can have a test clock; never on a production stage.
     credentials_key
         The KMS key that seals stored credentials, for the functions that may use it.
+    loopback_egress
+        Whether customers' hosts may be on this machine, without TLS; on a local stage only.
+    vendors_endpoint
+        Where the vendors of models are found instead of on the Internet; on a local stage only.
     """
 
     stage: str
@@ -34,9 +40,13 @@ class Settings:
     event_bus_name: str = ""
     credentials_key: str = ""
 
+    loopback_egress: bool = False
+    vendors_endpoint: str | None = None
+
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
         """Read the environment. A function is given what it may touch, and nothing else."""
+        local = environment["FLOWSTACK_STAGE"] == _LOCAL_STAGE
         return cls(
             stage=environment["FLOWSTACK_STAGE"],
             region=environment["AWS_REGION"],
@@ -49,6 +59,9 @@ class Settings:
             closes_dead_letters_url=environment.get("CLOSES_DEAD_LETTERS_URL", ""),
             event_bus_name=environment.get("EVENT_BUS_NAME", ""),
             credentials_key=environment.get("CREDENTIALS_KEY", ""),
+            # Whatever a function elsewhere is told, it never goes where only it can go.
+            loopback_egress=local and environment.get("LOOPBACK_EGRESS") == "allowed",
+            vendors_endpoint=environment.get("VENDORS_ENDPOINT") if local else None,
         )
 
 

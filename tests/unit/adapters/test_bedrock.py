@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
 from functools import cache
@@ -14,6 +14,7 @@ from typing import Any
 import boto3
 import pytest
 
+from flowstack_core.adapters.aws_calls import CustomerAccounts
 from flowstack_core.adapters.bedrock import (
     BedrockClients,
     BedrockModelClient,
@@ -24,7 +25,6 @@ from flowstack_core.domain.catalogue import default_catalogue
 from flowstack_core.domain.errors import (
     ContextLengthExceededError,
     FlowStackError,
-    InvalidProviderError,
     ModelError,
     ModelNotAvailableError,
     ModelRequestRejectedError,
@@ -75,9 +75,14 @@ def managed_session() -> boto3.Session:
     )
 
 
+def clients_at(url: str, session: Callable[[], boto3.Session] = managed_session) -> BedrockClients:
+    accounts = CustomerAccounts("us-east-1", operator_session=session, endpoint_url=url)
+    return BedrockClients("us-east-1", accounts=accounts, endpoint_url=url, managed_session=session)
+
+
 @pytest.fixture
 def clients(server: ConverseServer) -> BedrockClients:
-    return BedrockClients("us-east-1", endpoint_url=server.url, managed_session=managed_session)
+    return clients_at(server.url)
 
 
 def ask(text: str = "Hi", model: str = "claude-haiku-4-5", **fields: Any) -> ModelRequest:
@@ -94,22 +99,16 @@ def ask(text: str = "Hi", model: str = "claude-haiku-4-5", **fields: Any) -> Mod
 
 
 def managed(clients: BedrockClients, request: ModelRequest) -> Any:
-    return clients.client(Provider.BEDROCK, None).converse(request)
+    return clients.managed().converse(request)
 
 
 def byok(clients: BedrockClients, request: ModelRequest, **more: str) -> Any:
     credentials = parse_credentials(Provider.BEDROCK, {**BYOK, **more})
-    return clients.client(Provider.BEDROCK, credentials).converse(request)
+    assert credentials is not None
+    return clients.own(credentials).converse(request)
 
 
 # --- who is served -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("provider", [each for each in Provider if each is not Provider.BEDROCK])
-def test_other_providers_are_refused_with_the_names_of_those_served(provider: Provider) -> None:
-    with pytest.raises(InvalidProviderError, match="this deployment serves: bedrock") as refusal:
-        BedrockClients("us-east-1").client(provider, None)
-    assert refusal.value.details["providers"] == ["bedrock"]
 
 
 def test_the_managed_session_is_made_on_first_use_and_only_once(server: ConverseServer) -> None:
@@ -119,8 +118,7 @@ def test_the_managed_session_is_made_on_first_use_and_only_once(server: Converse
         made.append(managed_session())
         return made[-1]
 
-    clients = BedrockClients("us-east-1", endpoint_url=server.url, managed_session=make)
-    clients.check(Provider.BEDROCK)
+    clients = clients_at(server.url, make)
     assert made == []
     for _ in range(3):
         managed(clients, ask())
@@ -171,7 +169,7 @@ def test_two_customers_never_share_a_client(
 def test_own_credentials_are_used_in_their_own_region(clients: BedrockClients) -> None:
     credentials = parse_credentials(Provider.BEDROCK, {**BYOK, "region": "eu-west-1"})
     assert credentials is not None
-    model = clients.client(Provider.BEDROCK, credentials)
+    model: Any = clients.own(credentials)
     with model._open_runtime(5) as runtime:
         assert runtime.meta.region_name == "eu-west-1"
 
@@ -582,7 +580,7 @@ def test_an_operator_without_credentials_is_told_apart_from_the_customer(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(ModelUnavailableError, match="not enabled"):
-        managed(BedrockClients("us-east-1", endpoint_url=server.url), ask())
+        managed(clients_at(server.url, boto3.Session), ask())
     assert server.calls() == []
 
 
@@ -592,6 +590,18 @@ def test_an_error_nobody_foresaw_is_not_explained_away(
     server.behave(Behaviour(fail="TeapotException", status=418))
     with pytest.raises(Exception, match="TeapotException"):
         managed(clients, ask())
+
+
+def test_what_nobody_foresaw_at_a_customers_account_is_reported_without_its_text(
+    clients: BedrockClients, server: ConverseServer
+) -> None:
+    echo = f"you sent {BYOK['aws_secret_key']}"
+    server.behave(Behaviour(fail="TeapotException", status=418, message=echo))
+    with pytest.raises(ModelError) as failure:
+        byok(clients, ask())
+    assert failure.value.code == "MODEL_ERROR"
+    logged = "".join(traceback.format_exception(failure.value))
+    assert BYOK["aws_secret_key"] not in f"{logged} {failure.value.details}"
 
 
 def test_a_dropped_connection_is_unavailability_and_is_not_retried(
@@ -606,7 +616,7 @@ def test_a_dropped_connection_is_unavailability_and_is_not_retried(
 def test_a_connection_that_is_refused_is_unavailability() -> None:
     with ConverseServer() as server:
         url = server.url
-    clients = BedrockClients("us-east-1", endpoint_url=url, managed_session=managed_session)
+    clients = clients_at(url)
     with pytest.raises(ModelUnavailableError):
         managed(clients, ask())
 
@@ -615,7 +625,7 @@ def test_a_model_slower_than_the_request_may_take_times_out_and_is_not_retried(
     clients: BedrockClients, server: ConverseServer
 ) -> None:
     server.behave(Behaviour(delay_seconds=60))
-    open_runtime: Any = clients.client(Provider.BEDROCK, None)._open_runtime
+    open_runtime: Any = clients.managed()._open_runtime
     impatient = BedrockModelClient(lambda read_timeout: open_runtime(read_timeout / 100))
     with pytest.raises(ModelTimeoutError):
         impatient.converse(ask(timeout_seconds=3.0))
@@ -629,7 +639,7 @@ def test_connecting_and_reading_together_stay_within_the_requests_time(
     clients: BedrockClients, timeout: float, read: int, connect: int
 ) -> None:
     opened: list[int] = []
-    model = clients.client(Provider.BEDROCK, None)
+    model = clients.managed()
     open_runtime = model._open_runtime
 
     def record(read_timeout: int) -> Any:
@@ -645,7 +655,7 @@ def test_connecting_and_reading_together_stay_within_the_requests_time(
 
 
 def test_requests_with_the_same_whole_seconds_share_a_client(clients: BedrockClients) -> None:
-    model = clients.client(Provider.BEDROCK, None)
+    model = clients.managed()
     with model._open_runtime(24) as first, model._open_runtime(24) as second:
         assert first is second
     with model._open_runtime(23) as other:

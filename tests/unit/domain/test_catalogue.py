@@ -18,6 +18,7 @@ from flowstack_core.domain.catalogue import (
     parse_catalogue,
 )
 from flowstack_core.domain.errors import InvalidRequestError, ModelNotAvailableError
+from flowstack_core.domain.providers import Provider
 
 TODAY = date(2026, 11, 24)
 CATALOGUE = default_catalogue()
@@ -75,7 +76,7 @@ def refusal(name: str, region: str = "us-east-1", today: date = TODAY) -> ModelN
 def test_a_model_answers_to_its_names_in_any_spelling(name: str) -> None:
     resolved = resolve(name)
     assert resolved.model == "claude-haiku-4-5"
-    assert resolved.bedrock_model_id == "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+    assert resolved.provider_model_id == "us.anthropic.claude-haiku-4-5-20251001-v1:0"
     assert resolved.requested == name
     assert resolved.successor_of is None
 
@@ -132,7 +133,7 @@ def test_a_retired_model_gives_way_to_its_successor_and_says_so(
     resolved = resolve(retired)
     assert resolved.model == successor
     assert resolved.successor_of is not None
-    assert resolved.bedrock_model_id.startswith("us.")
+    assert resolved.provider_model_id.startswith("us.")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ def test_a_retired_model_without_a_successor_in_service_is_refused(
     ],
 )
 def test_a_profile_is_chosen_by_the_regions_geography(region: str, prefix: str) -> None:
-    bedrock_id = resolve("claude-haiku-4-5", region).bedrock_model_id
+    bedrock_id = resolve("claude-haiku-4-5", region).provider_model_id
     assert bedrock_id == f"{prefix}anthropic.claude-haiku-4-5-20251001-v1:0"
 
 
@@ -214,7 +215,7 @@ def test_a_profile_is_chosen_by_the_regions_geography(region: str, prefix: str) 
 def test_the_smallest_geography_that_was_asked_for_wins(
     name: str, region: str, bedrock_id: str
 ) -> None:
-    assert resolve(name, region).bedrock_model_id == bedrock_id
+    assert resolve(name, region).provider_model_id == bedrock_id
 
 
 @pytest.mark.parametrize(
@@ -348,3 +349,67 @@ def test_a_mistake_in_the_file_is_found_when_it_is_read(
 def test_an_unknown_field_in_the_file_is_found_when_it_is_read() -> None:
     with pytest.raises(TypeError, match="colour"):
         of(entry("a", colour="blue"))
+
+
+# --- models of customers' own providers ----------------------------------------------------
+
+
+def own(
+    name: str, provider: Provider = Provider.OPENAI, region: str = "us-east-1"
+) -> ResolvedModel:
+    return CATALOGUE.resolve_own(name, provider, region, TODAY)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gpt-9",
+        "o7-mini",
+        "org/model:free",
+        "llama3.2:70b-instruct-q4_K_M",
+        "ft:gpt-4o:acme::x1",
+        "@cf/meta/llama",
+        "a" * 256,
+    ],
+)
+@pytest.mark.parametrize("provider", Provider)
+def test_any_well_formed_name_is_passed_on_to_a_customers_own_provider(
+    name: str, provider: Provider
+) -> None:
+    resolved = own(name.lstrip("@"), provider)
+    assert resolved.model == resolved.provider_model_id == name.lstrip("@")
+    assert resolved.provider == provider.value
+    assert resolved.successor_of is None
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "a b", "a\nb", "../etc", "-x", "m\u00f6del", "a" * 257, "a?b", "a#b", 'a"b']
+)
+def test_what_cannot_be_a_models_name_is_refused(name: str) -> None:
+    with pytest.raises(ModelNotAvailableError) as refused:
+        own(name)
+    assert refused.value.details["field"] == "model"
+    assert refused.value.message.isprintable()
+
+
+def test_an_unknown_model_has_the_window_that_such_models_have() -> None:
+    assert own("gpt-9").context_window == 128_000
+    assert own("claude-99", Provider.ANTHROPIC).context_window == 200_000
+
+
+def test_a_known_model_keeps_its_limits_wherever_it_is_asked() -> None:
+    known = own("claude-haiku-4-5", Provider.ANTHROPIC)
+    assert (known.context_window, known.max_output_tokens) == (200_000, 64_000)
+    assert known.provider_model_id == "claude-haiku-4-5"
+
+
+def test_bedrock_in_a_customers_account_knows_the_catalogue_and_more() -> None:
+    bedrock_id = own("claude-haiku-4-5", Provider.BEDROCK, "eu-central-1").provider_model_id
+    assert bedrock_id == "eu.anthropic.claude-haiku-4-5-20251001-v1:0"
+    arn = "arn:aws:bedrock:us-east-1:123456789012:imported-model/abc"
+    assert own(arn, Provider.BEDROCK).provider_model_id == arn
+
+
+def test_bedrock_in_a_customers_account_is_not_asked_for_what_it_does_not_serve_there() -> None:
+    with pytest.raises(ModelNotAvailableError):
+        own("eu.anthropic.claude-haiku-4-5-20251001-v1:0", Provider.BEDROCK, "us-east-1")

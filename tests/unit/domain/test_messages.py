@@ -141,7 +141,7 @@ def test_an_answer_is_read_as_text_and_as_tool_calls() -> None:
 @dataclass(frozen=True)
 class Small:
     model: str = "small"
-    bedrock_model_id: str = "x.small"
+    provider_model_id: str = "x.small"
     context_window: int = 10_000
     max_output_tokens: int = 500
     supports_temperature: bool = True

@@ -13,8 +13,12 @@ from flowstack_core.domain.errors import (
     InvalidRequestError,
 )
 from flowstack_core.domain.providers import (
-    REQUIRED_CREDENTIALS,
+    WAYS,
     Provider,
+    ProviderCredentials,
+    Way,
+    check_external_id,
+    external_id_of,
     parse_credentials,
     parse_provider,
 )
@@ -23,9 +27,17 @@ SECRET = "s3cr3t-Value"
 AWS = {"aws_access_key": "AKIA1", "aws_secret_key": SECRET}
 
 
-def complete(provider: Provider) -> dict[str, str]:
-    values = dict.fromkeys(REQUIRED_CREDENTIALS[provider], SECRET)
-    return values | ({"region": "us-east-1"} if "region" in values else {})
+ROLE = {
+    "role_arn": "arn:aws:iam::123456789012:role/flowstack-byok-models",
+    "external_id": "flowstack:cus_1",
+}
+FORMED = {"region": "us-east-1", "endpoint_name": "my-endpoint", **ROLE}
+EVERY_WAY = [(provider, way) for provider in Provider for way in WAYS[provider]]
+
+
+def complete(provider: Provider, way: Way | None = None) -> dict[str, str]:
+    required = (way or WAYS[provider][0]).required
+    return {name: FORMED.get(name, SECRET) for name in required}
 
 
 @pytest.mark.parametrize("name", ["bedrock", "Bedrock", " OPENAI "])
@@ -60,24 +72,26 @@ def test_p4_a_byok_only_provider_without_credentials_requires_them(
         parse_credentials(provider, values)
     assert refused.value.code == "CREDENTIALS_REQUIRED"
     assert refused.value.details["provider"] == provider.value
-    assert refused.value.details["missing"] == list(REQUIRED_CREDENTIALS[provider])
+    assert refused.value.details["missing"] == list(WAYS[provider][0].required)
 
 
 @pytest.mark.parametrize(
-    ("provider", "field"),
-    [(provider, field) for provider in Provider for field in REQUIRED_CREDENTIALS[provider]],
+    ("provider", "way", "field"),
+    [(provider, way, field) for provider, way in EVERY_WAY for field in way.required],
 )
-def test_p4_each_credential_of_each_provider_is_required(provider: Provider, field: str) -> None:
-    values = {**complete(provider), "left": SECRET}
+def test_p4_each_credential_of_each_provider_is_required(
+    provider: Provider, way: Way, field: str
+) -> None:
+    values = {**complete(provider, way), "left": SECRET}
     del values[field]
     with pytest.raises(CredentialsRequiredError) as refused:
         parse_credentials(provider, values)
     assert refused.value.details["missing"] == [field]
 
 
-@pytest.mark.parametrize("provider", Provider)
-def test_complete_credentials_are_kept_as_they_are(provider: Provider) -> None:
-    values = complete(provider)
+@pytest.mark.parametrize(("provider", "way"), EVERY_WAY)
+def test_complete_credentials_are_kept_as_they_are(provider: Provider, way: Way) -> None:
+    values = complete(provider, way)
     credentials = parse_credentials(provider, values)
     assert credentials is not None
     assert credentials.provider is provider
@@ -115,6 +129,59 @@ def test_what_is_not_a_region_never_becomes_part_of_a_host_name(region: str) -> 
     assert refused.value.details["field"] == "byok_credentials.region"
 
 
+@pytest.mark.parametrize("name", ["", "end/point", "end.point", "-endpoint", "e" * 64, "../other"])
+def test_what_is_not_an_endpoints_name_never_becomes_part_of_a_path(name: str) -> None:
+    values = {**complete(Provider.SAGEMAKER), "endpoint_name": name}
+    with pytest.raises(FlowStackError) as refused:
+        parse_credentials(Provider.SAGEMAKER, values)
+    assert refused.value.code == ("INVALID_REQUEST" if name else "CREDENTIALS_REQUIRED")
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "arn:aws:iam::123456789012:role/Admin",
+        "arn:aws:iam::123456789012:role/flowstack-byok-",
+        "arn:aws:iam::123456789012:user/flowstack-byok-models",
+        "arn:aws:iam::12345:role/flowstack-byok-models",
+        "arn:aws:iam::123456789012:role/path/flowstack-byok-models",
+        "flowstack-byok-models",
+    ],
+)
+def test_a_role_is_one_that_the_operator_may_assume(arn: str) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        parse_credentials(Provider.BEDROCK, {**ROLE, "role_arn": arn})
+    assert refused.value.details["field"] == "byok_credentials.role_arn"
+
+
+@pytest.mark.parametrize("provider", [Provider.BEDROCK, Provider.SAGEMAKER])
+def test_keys_and_a_role_are_not_mixed(provider: Provider) -> None:
+    with pytest.raises(InvalidRequestError, match="fields it does not take"):
+        parse_credentials(provider, {**complete(provider), **ROLE})
+
+
+def test_p4_sagemaker_is_never_reached_with_the_operators_role() -> None:
+    for way in WAYS[Provider.SAGEMAKER]:
+        assert {"aws_secret_key", "external_id"} & set(way.required)
+    with pytest.raises(CredentialsRequiredError) as refused:
+        parse_credentials(Provider.SAGEMAKER, {"endpoint_name": "mine", "region": "us-east-1"})
+    assert refused.value.details["missing"] == ["aws_access_key", "aws_secret_key"]
+
+
+def test_a_role_is_assumed_for_the_customer_that_it_trusts_and_for_no_other() -> None:
+    credentials = parse_credentials(Provider.BEDROCK, ROLE)
+    check_external_id(credentials, "cus_1")
+    with pytest.raises(InvalidRequestError) as refused:
+        check_external_id(credentials, "cus_2")
+    assert refused.value.details["external_id"] == external_id_of("cus_2")
+    assert "cus_1" not in f"{refused.value.message}{refused.value.details}"
+
+
+def test_credentials_without_a_role_need_no_external_id() -> None:
+    check_external_id(None, "cus_1")
+    check_external_id(ProviderCredentials(Provider.OPENAI, {"api_key": SECRET}), "cus_1")
+
+
 @pytest.mark.parametrize("value", [f"{SECRET}\n", f"{SECRET}\x00", f"{SECRET}é", SECRET * 400])
 def test_a_value_that_cannot_be_a_credential_is_refused_without_showing_it(value: str) -> None:
     with pytest.raises(InvalidRequestError) as refused:
@@ -144,8 +211,7 @@ def test_credentials_are_never_printed(provider: Provider) -> None:
 
 
 FIELDS = sorted(
-    {field for fields in REQUIRED_CREDENTIALS.values() for field in fields}
-    | {"aws_session_token", "region", "other"}
+    {field for ways in WAYS.values() for way in ways for field in way.fields} | {"other"}
 )
 
 

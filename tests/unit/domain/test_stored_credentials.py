@@ -41,19 +41,27 @@ def test_byok_a_mask_shows_at_most_the_last_four_of_twenty_characters(value: str
     assert value.endswith(shown)
 
 
-def test_byok_every_field_is_masked_but_a_region() -> None:
+def test_byok_every_field_is_masked_but_names_that_are_no_secrets() -> None:
+    names = {
+        "region": "eu-west-1",
+        "endpoint_name": "endpoint-1",
+        "role_arn": "arn:aws:iam::123456789012:role/flowstack-byok-models",
+        "external_id": "flowstack:cus_1",
+    }
     credentials = ProviderCredentials(
-        Provider.BEDROCK,
+        Provider.SAGEMAKER,
         {
             "aws_access_key": "AKIA0123456789ABCDEF",
             "aws_secret_key": "s" * 19,
-            "region": "eu-west-1",
+            "host": "https://somebody:password@models.example.com",
+            **names,
         },
     )
     assert masked(credentials) == {
         "aws_access_key": "…CDEF",
         "aws_secret_key": "…",
-        "region": "eu-west-1",
+        "host": "….com",
+        **names,
     }
 
 

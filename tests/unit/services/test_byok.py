@@ -23,7 +23,7 @@ from flowstack_core.domain.errors import (
     TierLimitationError,
 )
 from flowstack_core.domain.plans import Tier
-from flowstack_core.domain.providers import Provider, ProviderCredentials
+from flowstack_core.domain.providers import Provider, ProviderCredentials, external_id_of
 from flowstack_core.domain.stored_credentials import StoredCredentials
 from flowstack_core.services.byok import CACHE_LIFETIME, CredentialFinder
 from flowstack_core.services.conversations import Answer, Caller
@@ -136,7 +136,7 @@ def test_byok_every_act_leaves_a_record_of_who_and_never_a_value(world: World) -
         ("openai", {"api_key": "canary\n"}, InvalidRequestError),
         ("openai", {"api_key": "canary" * 683}, InvalidRequestError),
         ("openai", {"api_key": "canary" * 682}, InvalidRequestError),
-        ("sagemaker", {"endpoint_name": "e", "region": "canary"}, InvalidRequestError),
+        ("sagemaker", {**OWN, "endpoint_name": "e", "region": "canary"}, InvalidRequestError),
     ],
 )
 def test_what_a_provider_does_not_take_is_refused_and_nothing_is_kept(
@@ -154,6 +154,34 @@ def test_a_field_is_named_as_the_request_names_it(world: World) -> None:
     with pytest.raises(InvalidRequestError, match=r"^credentials\.api_key") as refusal:
         world.credential_service.store("key_1", world.customer_id, "openai", values, world.budget)
     assert refusal.value.details["field"] == "credentials.api_key"
+
+
+def role_of(customer_id: str) -> dict[str, str]:
+    arn = "arn:aws:iam::123456789012:role/flowstack-byok-models"
+    return {"role_arn": arn, "external_id": external_id_of(customer_id)}
+
+
+def test_byok_a_role_that_trusts_flowstack_for_somebody_else_is_not_kept(world: World) -> None:
+    with pytest.raises(InvalidRequestError) as refusal:
+        world.store(Provider.BEDROCK, **role_of("cus_2"))
+    assert refusal.value.details["field"] == "credentials.external_id"
+    assert refusal.value.details["external_id"] == external_id_of(world.customer_id)
+    assert not world.tables.credentials
+    world.store(Provider.BEDROCK, **role_of(world.customer_id))
+    world.subscribe(Tier.FREE)
+    ask(world)
+    assert used(world) == [role_of(world.customer_id)]
+
+
+def test_byok_the_external_id_of_a_stored_role_is_looked_at_again_when_it_is_used(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.subscribe(Tier.FREE)
+    foreign = ProviderCredentials(Provider.BEDROCK, role_of("cus_2"))
+    monkeypatch.setattr(CredentialFinder, "find", lambda *_: foreign)
+    with pytest.raises(InvalidRequestError, match="external_id"):
+        ask(world)
+    assert (world.used(), used(world)) == (0, [])
 
 
 def test_deleting_is_for_good_and_there_is_nothing_to_delete_twice(world: World) -> None:

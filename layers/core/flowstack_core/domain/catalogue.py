@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from flowstack_core.domain.errors import InvalidRequestError, ModelNotAvailableError
+from flowstack_core.domain.providers import Provider
 
 _FILE = Path(__file__).with_name("models.json")
 
@@ -37,6 +38,10 @@ _PUBLISHER = re.compile(r"^(anthropic|amazon|meta|mistral|cohere|ai21)\.")
 _VERSION = re.compile(r"(?<!^claude)-v\d+(:\d+)?$")
 _SEPARATORS = re.compile(r"[.:_\s-]+")
 _MAX_NAME_LENGTH = 256
+
+_PASSED_ON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,255}")
+_USUAL_WINDOW = 128_000
+_USUAL_WINDOWS: Mapping[Provider, int] = MappingProxyType({Provider.ANTHROPIC: 200_000})
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +141,8 @@ class ResolvedModel:
         The name as the caller wrote it.
     model
         The short name of the model that will answer.
-    bedrock_model_id
-        What to pass to Converse as ``modelId``: a model id or an inference profile id.
+    provider_model_id
+        What the provider calls it: at Bedrock a model id or an inference profile id.
     successor_of
         The retired model in whose place it answers, or ``None``.
     state
@@ -151,7 +156,7 @@ class ResolvedModel:
     requested: str
     model: str
     provider: str
-    bedrock_model_id: str
+    provider_model_id: str
     successor_of: str | None
     state: LifecycleState
     retired_on: date | None
@@ -292,7 +297,7 @@ class Catalogue:
             requested=name,
             model=model.id,
             provider=PROVIDER,
-            bedrock_model_id=invocation_id,
+            provider_model_id=invocation_id,
             successor_of=None if model is asked else asked.id,
             state=model.state_on(today),
             retired_on=model.retired_on,
@@ -301,6 +306,43 @@ class Catalogue:
             supports_system=model.supports_system,
             supports_tools=model.supports_tools,
             supports_temperature=model.supports_temperature,
+        )
+
+    def resolve_own(self, name: str, provider: Provider, region: str, today: date) -> ResolvedModel:
+        """Find the model that a customer calls with credentials of its own.
+
+        Any well-formed name is passed on as it is: which models there are is between the customer
+        and the provider. Limits are those of the catalogue where it knows the name, and otherwise
+        what the provider's models of today have in common.
+
+        Raises
+        ------
+        ModelNotAvailableError
+            No provider gives a model such a name; or it is in the catalogue and Bedrock does not
+            serve it there.
+        """
+        known = self._by_key.get(_key(_PROFILE_ID.sub("", name.strip().lower())))
+        if provider.managed and known is not None:
+            return self.resolve(name, region, today)
+        if not _PASSED_ON.fullmatch(name):
+            raise ModelNotAvailableError(
+                f"{_shown(name)!r} cannot be the name of a model.",
+                details={"model": _shown(name), "provider": provider.value, "field": "model"},
+            )
+        window = _USUAL_WINDOWS.get(provider, _USUAL_WINDOW)
+        return ResolvedModel(
+            requested=name,
+            model=name,
+            provider=provider.value,
+            provider_model_id=name,
+            successor_of=None,
+            state="active",
+            retired_on=None,
+            context_window=window if known is None else known.context_window,
+            max_output_tokens=window if known is None else known.max_output_tokens,
+            supports_system=known is None or known.supports_system,
+            supports_tools=known is None or known.supports_tools,
+            supports_temperature=known is None or known.supports_temperature,
         )
 
     def available(self, region: str, today: date) -> tuple[Model, ...]:

@@ -106,7 +106,7 @@ class AnsweringModel(Protocol):
         ...
 
     @property
-    def bedrock_model_id(self) -> str:
+    def provider_model_id(self) -> str:
         """What the provider calls it."""
         ...
 

@@ -15,7 +15,26 @@ from flowstack_core.domain.errors import (
 )
 
 _MAX_CREDENTIAL_LENGTH = 4_096
-_AWS_REGION = re.compile(r"[a-z]{2,3}(-[a-z]{2,12}){1,3}-[0-9]{1,2}")
+
+_FORMS: Mapping[str, tuple[re.Pattern[str], str]] = MappingProxyType(
+    {
+        # It becomes part of a host name.
+        "region": (
+            re.compile(r"[a-z]{2,3}(-[a-z]{2,12}){1,3}-[0-9]{1,2}"),
+            "the name of an AWS region, such as us-east-1",
+        ),
+        "endpoint_name": (
+            re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"),
+            "the name of a SageMaker endpoint",
+        ),
+        # The conversation function's own role may assume roles of this name only.
+        "role_arn": (
+            re.compile(r"arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/flowstack-byok-[\w+=,.@-]{1,48}"),
+            "the ARN of an IAM role whose name begins with flowstack-byok-",
+        ),
+    }
+)
+"""The form of fields that are more than passed on, and what to call it."""
 
 
 class Provider(StrEnum):
@@ -37,24 +56,56 @@ class Provider(StrEnum):
         return self is Provider.BEDROCK
 
 
-REQUIRED_CREDENTIALS: Mapping[Provider, tuple[str, ...]] = MappingProxyType(
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to prove oneself to a provider: the fields it takes.
+
+    Attributes
+    ----------
+    required
+        What the provider cannot be reached without.
+    optional
+        What may come along.
+    """
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Everything it takes."""
+        return frozenset((*self.required, *self.optional))
+
+
+_API_KEY = (Way(("api_key",)),)
+
+WAYS: Mapping[Provider, tuple[Way, ...]] = MappingProxyType(
     {
-        Provider.BEDROCK: ("aws_access_key", "aws_secret_key"),
-        Provider.OPENAI: ("api_key",),
-        Provider.ANTHROPIC: ("api_key",),
-        Provider.COHERE: ("api_key",),
-        Provider.MISTRAL: ("api_key",),
-        Provider.OLLAMA: ("host",),
-        Provider.SAGEMAKER: ("endpoint_name", "region"),
-        Provider.WRITER: ("api_key",),
-        Provider.LITELLM: ("api_key", "host"),
+        Provider.BEDROCK: (
+            Way(("aws_access_key", "aws_secret_key"), ("aws_session_token", "region")),
+            Way(("role_arn", "external_id"), ("region",)),
+        ),
+        Provider.OPENAI: _API_KEY,
+        Provider.ANTHROPIC: _API_KEY,
+        Provider.COHERE: _API_KEY,
+        Provider.MISTRAL: _API_KEY,
+        Provider.OLLAMA: (Way(("host",), ("api_key",)),),
+        # Never without credentials of the customer's: the operator's role has endpoints too.
+        Provider.SAGEMAKER: (
+            Way(
+                ("endpoint_name", "region", "aws_access_key", "aws_secret_key"),
+                ("aws_session_token",),
+            ),
+            Way(("endpoint_name", "region", "role_arn", "external_id")),
+        ),
+        Provider.WRITER: _API_KEY,
+        Provider.LITELLM: (Way(("api_key", "host")),),
     }
 )
-"""What each provider cannot be reached without."""
+"""How each provider can be reached with credentials of one's own, the usual way first."""
 
-_OPTIONAL_CREDENTIALS: Mapping[Provider, tuple[str, ...]] = MappingProxyType(
-    {Provider.BEDROCK: ("aws_session_token", "region")}
-)
+PUBLIC_FIELDS = frozenset({"region", "endpoint_name", "host", "role_arn", "external_id"})
+"""Credentials' fields that are no secrets: names and addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +153,20 @@ def parse_credentials(
         The provider is used with the customer's own key only, and there is none (P4), or a field
         is missing.
     InvalidRequestError
-        A field is unknown, empty, too long or no region. No message holds a value.
+        A field is unknown, empty, too long or malformed. No message holds a value.
     """
     if not values:
         if provider.managed:
             return None
         raise credentials_required(provider, named=named)
-    missing = [name for name in REQUIRED_CREDENTIALS[provider] if not values.get(name)]
+    way = max(WAYS[provider], key=lambda each: len(each.fields & values.keys()))
+    missing = [name for name in way.required if not values.get(name)]
     if missing:
         raise credentials_required(provider, missing, named=named)
-    allowed = {*REQUIRED_CREDENTIALS[provider], *_OPTIONAL_CREDENTIALS.get(provider, ())}
-    unknown = sorted(set(values) - allowed)
-    if unknown:
+    if not values.keys() <= way.fields:
         raise InvalidRequestError(
             f"{named} for {provider.value} has fields it does not take.",
-            details={"field": named, "allowed": sorted(allowed)},
+            details={"field": named, "allowed": sorted(way.fields)},
         )
     for name, value in values.items():
         printable = value.isascii() and value.isprintable()
@@ -125,7 +175,12 @@ def parse_credentials(
                 f"{named}.{name} must be 1 to {_MAX_CREDENTIAL_LENGTH} printable ASCII characters.",
                 details={"field": f"{named}.{name}"},
             )
-    _check_region(values.get("region"), named)
+    for name, (form, meaning) in _FORMS.items():
+        if name in values and not form.fullmatch(values[name]):
+            raise InvalidRequestError(
+                f"{named}.{name} must be {meaning}.",
+                details={"field": f"{named}.{name}"},
+            )
     return ProviderCredentials(provider, MappingProxyType(dict(values)))
 
 
@@ -133,7 +188,7 @@ def credentials_required(
     provider: Provider, missing: Sequence[str] | None = None, *, named: str = "byok_credentials"
 ) -> CredentialsRequiredError:
     """Return the refusal of a request that lacks own credentials, or some of their fields (P4)."""
-    fields = list(REQUIRED_CREDENTIALS[provider] if missing is None else missing)
+    fields = list(WAYS[provider][0].required if missing is None else missing)
     return CredentialsRequiredError(
         f"{provider.value} needs your own credentials. Missing: {', '.join(fields)}.",
         details={
@@ -145,10 +200,40 @@ def credentials_required(
     )
 
 
-def _check_region(region: str | None, named: str) -> None:
-    """Make sure that it looks like an AWS region: it becomes part of a host name."""
-    if region is not None and not _AWS_REGION.fullmatch(region):
+def external_id_of(customer_id: str) -> str:
+    """Return the external id with which FlowStack assumes a customer's roles, and no other's.
+
+    A role is named by its ARN, which others may learn. What keeps another customer from having
+    FlowStack assume it is that the role's trust policy demands this id, and that FlowStack sends
+    it for this customer only (the "confused deputy" of the IAM User Guide).
+    """
+    return f"flowstack:{customer_id}"
+
+
+def check_external_id(
+    credentials: ProviderCredentials | None, customer_id: str, *, named: str = "byok_credentials"
+) -> None:
+    """Make sure that a role is assumed with the external id of the customer who asks.
+
+    Parameters
+    ----------
+    named
+        The field of the request that holds the credentials.
+
+    Raises
+    ------
+    InvalidRequestError
+        The credentials name another external id; details tell the customer's own.
+    """
+    if credentials is None or "external_id" not in credentials.values:
+        return
+    own = external_id_of(customer_id)
+    if credentials.values["external_id"] != own:
         raise InvalidRequestError(
-            f"{named}.region must be the name of an AWS region, such as us-east-1.",
-            details={"field": f"{named}.region"},
+            f"{named}.external_id must be the one FlowStack gave you.",
+            details={
+                "field": f"{named}.external_id",
+                "external_id": own,
+                "hint": "Demand this external id in the trust policy of your role.",
+            },
         )

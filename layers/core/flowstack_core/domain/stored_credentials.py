@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from flowstack_core.domain.errors import InvalidRequestError, StoredCredentialsUnreadableError
-from flowstack_core.domain.providers import Provider, ProviderCredentials
+from flowstack_core.domain.providers import PUBLIC_FIELDS, Provider, ProviderCredentials
 
 MAX_PLAINTEXT_BYTES = 4_096
 """As much as KMS encrypts without a data key (AWS KMS API Reference, "Encrypt")."""
@@ -23,7 +23,8 @@ USE_RESOLUTION = timedelta(hours=1)
 
 _SHOWN_CHARACTERS = 4
 _SHORTEST_SHOWN = 20
-_PUBLIC = frozenset({"region"})
+# A host is checked when it is used: until then somebody's password may be in it.
+_SHOWN_WHOLE = PUBLIC_FIELDS - {"host"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,10 @@ def mask(value: str) -> str:
 
 
 def masked(credentials: ProviderCredentials) -> Mapping[str, str]:
-    """Return the fields with their values masked; a region is no secret."""
+    """Return the fields with their values masked; names, such as a region, are no secrets."""
     return MappingProxyType(
         {
-            name: value if name in _PUBLIC else mask(value)
+            name: value if name in _SHOWN_WHOLE else mask(value)
             for name, value in credentials.values.items()
         }
     )

@@ -21,6 +21,7 @@ from flowstack_core.domain.periods import instant
 from flowstack_core.domain.providers import (
     Provider,
     ProviderCredentials,
+    check_external_id,
     credentials_required,
     parse_credentials,
     parse_provider,
@@ -81,12 +82,14 @@ class CredentialService:
         Raises
         ------
         FlowStackError
-            The provider does not exist, or the values have not the form it wants.
+            The provider does not exist, or the values have not the form it wants, or name the
+            external id of somebody else.
         """
         provider = parse_provider(provider_name)
         given = parse_credentials(provider, values, named="credentials")
         if given is None:
             raise credentials_required(provider, named="credentials")
+        check_external_id(given, customer_id, named="credentials")
         plaintext = plaintext_of(given)
         ciphertext = self._retry(
             lambda: self._cipher.encrypt(customer_id, provider, plaintext), budget

@@ -40,7 +40,12 @@ from flowstack_core.domain.messages import (
 )
 from flowstack_core.domain.periods import Period, instant
 from flowstack_core.domain.plans import Tier, plan_for
-from flowstack_core.domain.providers import Provider, ProviderCredentials, credentials_required
+from flowstack_core.domain.providers import (
+    Provider,
+    ProviderCredentials,
+    check_external_id,
+    credentials_required,
+)
 from flowstack_core.domain.sessions import Conversation, Session
 from flowstack_core.services.admission import Admission, Ticket
 from flowstack_core.services.byok import CredentialFinder
@@ -192,6 +197,7 @@ class ConversationService:
         clock = self._retry(lambda: self._clocks.for_customer(caller.customer_id), budget)
         now = clock.now()
         command = replace(command, credentials=self._credentials(caller, command, now, budget))
+        check_external_id(command.credentials, caller.customer_id)
         exchange = _Exchange(
             caller=caller,
             command=command,
@@ -245,11 +251,12 @@ class ConversationService:
         return subscription.terms_in(Period.containing(now)).tier
 
     def _resolve_model(self, command: MessageCommand, now: datetime) -> ResolvedModel:
-        self._model_clients.check(command.provider)
-        region = self._region
-        if command.credentials is not None:
-            region = command.credentials.values.get("region", region)
-        return self._catalogue.resolve(command.model, region, now.date())
+        credentials, today = command.credentials, now.date()
+        self._model_clients.check(command.provider, credentials)
+        if credentials is None:
+            return self._catalogue.resolve(command.model, self._region, today)
+        region = credentials.values.get("region", self._region)
+        return self._catalogue.resolve_own(command.model, command.provider, region, today)
 
     def _process(self, exchange: _Exchange) -> Answer:
         command, clock, budget = exchange.command, exchange.clock, exchange.budget
@@ -371,13 +378,14 @@ class ConversationService:
 
     def _ask_model(self, exchange: _Exchange, history: tuple[Message, ...]) -> ModelAnswer:
         command, model = exchange.command, exchange.model
+        # First of all: the first client of a provider takes a while to load.
+        client = self._model_clients.client(command.provider, command.credentials)
         seconds = exchange.budget.remaining_seconds() - _SETTLE_RESERVE_SECONDS
         if seconds < _SHORTEST_MODEL_SECONDS:
             raise ModelTimeoutError(
                 "There was no time left to ask the model. Nothing was counted.",
                 retry_after_seconds=1,
             )
-        client = self._model_clients.client(command.provider, command.credentials)
         return client.converse(
             ModelRequest(
                 model=model,

@@ -613,13 +613,15 @@ class ModelClient(Protocol):
 class ModelClients(Protocol):
     """The providers that can be asked."""
 
-    def check(self, provider: Provider) -> None:
-        """Make sure that the provider is served.
+    def check(self, provider: Provider, credentials: ProviderCredentials | None) -> None:
+        """Make sure, before anything is counted, that the provider can be asked.
 
         Raises
         ------
         InvalidProviderError
-            If it is not.
+            The provider is not served.
+        InvalidRequestError
+            The credentials name a host that is never asked.
         """
         ...
 
