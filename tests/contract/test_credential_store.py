@@ -199,14 +199,9 @@ def test_byok_a_ciphertext_that_was_moved_cannot_be_opened(
         cipher.decrypt(customer_id, provider, sealed)
 
 
-def test_what_is_no_ciphertext_of_the_key_cannot_be_opened(
-    cipher: KmsCredentialCipher, kms: KMSClient
-) -> None:
-    other = kms.create_key(Description="another")["KeyMetadata"]["Arn"]
-    foreign = KmsCredentialCipher(lambda: kms, other).encrypt("cus_1", Provider.OPENAI, SECRET)
-    for ciphertext in (foreign, b"rubbish"):
-        with pytest.raises(StoredCredentialsUnreadableError):
-            cipher.decrypt("cus_1", Provider.OPENAI, ciphertext)
+def test_what_is_no_ciphertext_cannot_be_opened(cipher: KmsCredentialCipher) -> None:
+    with pytest.raises(StoredCredentialsUnreadableError):
+        cipher.decrypt("cus_1", Provider.OPENAI, b"rubbish")
 
 
 def test_a_key_out_of_service_is_an_error_until_it_is_back(
