@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from logging import Logger as StandardLogger
+from typing import Any, cast
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.batch import (
@@ -23,7 +24,8 @@ def each_record(source: EventType, on_record: Callable[[dict[str, Any]], None]) 
     The event source is told which records failed (``ReportBatchItemFailures``), so that one bad
     record neither hides nor holds up the others for ever. Why it failed is in the log.
     """
-    processor = BatchProcessor(event_type=source, logger=logger)
+    # It is a `logging.Logger` in all but its class.
+    processor = BatchProcessor(event_type=source, logger=cast("StandardLogger", logger))
 
     def record_handler(record: Any) -> None:
         on_record(record.raw_event)
