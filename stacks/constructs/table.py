@@ -63,7 +63,7 @@ class StageTable(Construct):
     expires
         Whether DynamoDB deletes items some time after their ``ttl`` (epoch seconds).
     stream
-        Whether changes are published, with the item before and after.
+        What is published of a change, if anything.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class StageTable(Construct):
         name: str,
         key: kms.IKey,
         expires: bool,
-        stream: bool = False,
+        stream: dynamodb.StreamViewType | None = None,
         indexes: Sequence[Index] = (),
     ) -> None:
         super().__init__(scope, construct_id)
@@ -93,7 +93,7 @@ class StageTable(Construct):
                 point_in_time_recovery_enabled=True
             ),
             time_to_live_attribute=TTL_ATTRIBUTE if expires else None,
-            stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES if stream else None,
+            stream=stream,
             deletion_protection=stage.production,
             removal_policy=stage.removal_policy,
         )

@@ -396,6 +396,7 @@ class Told:
 ACTS: tuple[Callable[[Told], None], ...] = (
     lambda told: told.operator_moves(Terms.of(Tier.ENTERPRISE)),
     lambda told: told.operator_moves(Terms.of(Tier.PROFESSIONAL)),
+    lambda told: told.operator_moves(Terms.of(Tier.PROFESSIONAL, 300)),
     lambda told: told.operator_moves(Terms.of(Tier.STARTER, 700)),
     lambda told: told.operator_moves(Terms.of(Tier.FREE), Origin.PAYMENT),
     lambda told: told.customer_downgrades(Tier.PROFESSIONAL),
