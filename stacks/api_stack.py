@@ -15,6 +15,7 @@ from stacks.constructs.acknowledgement import acknowledge
 from stacks.constructs.function import StageFunction
 from stacks.constructs.layer import CoreLayer
 from stacks.data_stack import BY_KIND, HELD_SESSIONS, DataStack
+from stacks.deferred_requests import DeferredRequestQueue, worker_of
 from stacks.gateway_responses import add_gateway_responses
 from stacks.sources import Sources
 from stacks.stage import Stage
@@ -24,6 +25,9 @@ AUTHORIZER_CACHE = Duration.seconds(60)
 
 CONVERSATION_TIMEOUT = Duration.seconds(28)
 """One second short of the 29 that API Gateway waits, so that the function answers itself."""
+
+BEARER = "[Bb][Ee][Aa][Rr][Ee][Rr] +fs_[A-Za-z0-9]+ *"
+"""Anything else is answered 401 by API Gateway itself."""
 
 REQUESTS_PER_SECOND = 1_000
 BURST = 2_000
@@ -64,7 +68,10 @@ class ApiStack(Stack):
         self._sources = sources
         self._layer = CoreLayer(self, "Core", stage=stage, sources=sources)
         self.authorizer = self._authorizer_function(data)
-        self.conversation = self._conversation_function(data)
+        models = CatalogueAccess(self, sources.models)
+        self.requests = DeferredRequestQueue(self, "Requests", stage=stage)
+        self.conversation = self._conversation_function(data, models)
+        self.worker = worker_of(self.requests, self._function, data, models)
         self.usage = self._usage_function(data)
         self.public = self._public_function()
         self.admin = self._admin_function(data)
@@ -95,17 +102,17 @@ class ApiStack(Stack):
             tables=[data.accounts.access("GetItem")],
         )
 
-    def _conversation_function(self, data: DataStack) -> StageFunction:
-        models = CatalogueAccess(self, self._sources.models)
+    def _conversation_function(self, data: DataStack, models: CatalogueAccess) -> StageFunction:
         function = self._function(
             "Conversation",
             name="conversation",
-            description="POST /invoke and POST /chat",
+            description="POST /invoke, POST /chat, GET /requests and /v1",
             timeout=CONVERSATION_TIMEOUT,
             memory_mb=1024,
             tables=[
                 data.accounts.access("GetItem", "ConditionCheckItem"),
                 data.sessions.access(
+                    "GetItem",
                     "PutItem",
                     "UpdateItem",
                     "DeleteItem",
@@ -114,7 +121,8 @@ class ApiStack(Stack):
                 ),
                 data.usage.access("GetItem", "UpdateItem", "ConditionCheckItem"),
             ],
-            statements=[models.statement],
+            statements=[models.statement, self.requests.sending],
+            environment=self.requests.environment,
         )
         models.acknowledge_on(function.role)
         return function
@@ -217,6 +225,14 @@ class ApiStack(Stack):
             identity_sources=[apigateway.IdentitySource.header("X-API-Key")],
             results_cache_ttl=AUTHORIZER_CACHE,
         )
+        # Its results are kept by the one header that the authorizer is given: see there.
+        bearer_authorizer = apigateway.TokenAuthorizer(
+            self,
+            "BearerAuthorizer",
+            handler=self.authorizer.alias,
+            validation_regex=BEARER,
+            results_cache_ttl=AUTHORIZER_CACHE,
+        )
         conversation = _integration(self.conversation)
         usage = _integration(self.usage)
         public = _integration(self.public)
@@ -233,6 +249,19 @@ class ApiStack(Stack):
                 authorization_type=apigateway.AuthorizationType.CUSTOM,
                 authorizer=authorizer,
             )
+        root.add_resource("requests").add_resource("{request_id}").add_method(
+            "GET",
+            conversation,
+            authorization_type=apigateway.AuthorizationType.CUSTOM,
+            authorizer=authorizer,
+        )
+        # All of it, so that what OpenAI's clients ask for in vain is refused in their words.
+        root.add_resource("v1").add_resource("{proxy+}").add_method(
+            "ANY",
+            conversation,
+            authorization_type=apigateway.AuthorizationType.CUSTOM,
+            authorizer=bearer_authorizer,
+        )
         for path in ("pricing", "health", "openapi.json"):
             route = root.add_resource(path).add_method(
                 "GET", public, authorization_type=apigateway.AuthorizationType.NONE
@@ -282,7 +311,14 @@ class ApiStack(Stack):
 
     @property
     def functions(self) -> tuple[StageFunction, ...]:
-        return (self.authorizer, self.conversation, self.usage, self.public, self.admin)
+        return (
+            self.authorizer,
+            self.conversation,
+            self.worker,
+            self.usage,
+            self.public,
+            self.admin,
+        )
 
 
 def _integration(function: StageFunction) -> apigateway.LambdaIntegration:

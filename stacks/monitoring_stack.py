@@ -48,6 +48,7 @@ class MonitoringStack(Stack):
         for name in (api.authorizer.function_name, api.conversation.function_name):
             self._watch_function(name)
         self._watch_expiry(lifecycle)
+        self._watch_requests(api)
         for table in (data.accounts, data.sessions, data.usage):
             self._watch_table(table)
         # One alarm for each request on the way of a message: who asks, go on, start.
@@ -151,6 +152,22 @@ class MonitoringStack(Stack):
             threshold=Duration.hours(1).to_milliseconds(),
             description=f"{name} is an hour behind the stream of the sessions table, which keeps"
             " changes for 24 hours. See its log and its throttles.",
+        )
+
+    def _watch_requests(self, api: ApiStack) -> None:
+        self._alarm(
+            "RequestDeadLetters",
+            cloudwatch.Metric(
+                namespace="AWS/SQS",
+                metric_name="ApproximateNumberOfMessagesVisible",
+                dimensions_map={"QueueName": api.requests.dead_letters_name},
+                statistic="Maximum",
+                period=PERIOD,
+            ),
+            threshold=1,
+            description="Requests to be answered later were given up on after three runs; their"
+            " customers were told that they failed, and are not billed. Read the messages and the"
+            " worker's log, and mend the cause.",
         )
 
     def _watch_table(self, table: StageTable) -> None:

@@ -31,6 +31,7 @@ class HttpResponse:
     status: int
     body: dict[str, Any]
     headers: dict[str, str] = field(default_factory=dict)
+    text: str = ""
 
 
 def http_event(
@@ -71,4 +72,6 @@ def http_event(
 def response_of(answer: dict[str, Any]) -> HttpResponse:
     """Read what a resolver returned."""
     headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
-    return HttpResponse(answer["statusCode"], json.loads(answer["body"]), headers)
+    streamed = headers["Content-Type"] == "text/event-stream"
+    body = {} if streamed else json.loads(answer["body"])
+    return HttpResponse(answer["statusCode"], body, headers, answer["body"])

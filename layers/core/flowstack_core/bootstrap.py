@@ -16,6 +16,7 @@ import boto3
 from botocore.config import Config
 
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
+from flowstack_core.adapters.dynamodb_deferred import DynamoDBDeferredStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
 from flowstack_core.adapters.system import RandomIds, SystemClock, TestClocks
@@ -23,6 +24,7 @@ from flowstack_core.services.accounts import AccountService
 from flowstack_core.services.admission import Admission
 from flowstack_core.services.authorization import AuthorizationService
 from flowstack_core.services.conversations import ConversationService
+from flowstack_core.services.deferred import DeferredRequests, DeferredRunner
 from flowstack_core.services.expiry import ExpiryService
 from flowstack_core.services.ports import CustomerClocks
 from flowstack_core.services.retrying import Retrier
@@ -31,6 +33,7 @@ from flowstack_core.settings import settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sqs import SQSClient
 
 _CONNECT_TIMEOUT_SECONDS = 1
 _READ_TIMEOUT_SECONDS = 3
@@ -45,6 +48,17 @@ def _dynamodb(attempts: int) -> DynamoDBClient:
             read_timeout=_READ_TIMEOUT_SECONDS,
             retries={"total_max_attempts": attempts, "mode": "standard"},
             tcp_keepalive=True,
+        ),
+    )
+
+
+def _sqs() -> SQSClient:
+    return boto3.client(
+        "sqs",
+        config=Config(
+            connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+            read_timeout=_READ_TIMEOUT_SECONDS,
+            retries={"total_max_attempts": 1, "mode": "standard"},
         ),
     )
 
@@ -118,6 +132,37 @@ def conversation_service() -> ConversationService:
         region=settings().region,
         model_clients=BedrockClients(settings().region),
         fair_use=FairUseMeter(),
+    )
+
+
+@cache
+def deferred_requests() -> DeferredRequests:
+    """Return the service that accepts messages which are answered later, and finds them again."""
+    from flowstack_core.adapters.sqs_deferred import SqsDeferredQueue  # noqa: PLC0415 - used here only
+
+    client = hot_path_client()
+    return DeferredRequests(
+        conversation_service(),
+        DynamoDBDeferredStore(client, settings().sessions_table),
+        SqsDeferredQueue(_sqs(), settings().deferred_queue_url),
+        _clocks(client),
+        _retrier(),
+    )
+
+
+@cache
+def deferred_runner() -> DeferredRunner:
+    """Return the service that answers them."""
+    from flowstack_core.http.requests import stored_command  # noqa: PLC0415 - used here only
+
+    client = hot_path_client()
+    return DeferredRunner(
+        conversation_service(),
+        DynamoDBDeferredStore(client, settings().sessions_table),
+        _clocks(client),
+        RandomIds(),
+        _retrier(),
+        stored_command,
     )
 
 

@@ -26,6 +26,7 @@ class Settings:
     sessions_table: str
     usage_table: str
     test_clocks: bool
+    deferred_queue_url: str = ""
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
@@ -37,6 +38,7 @@ class Settings:
             sessions_table=environment.get("SESSIONS_TABLE", ""),
             usage_table=environment.get("USAGE_TABLE", ""),
             test_clocks=environment.get("TEST_CLOCKS") == "enabled",
+            deferred_queue_url=environment.get("DEFERRED_QUEUE_URL", ""),
         )
 
 
