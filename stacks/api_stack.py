@@ -26,7 +26,7 @@ AUTHORIZER_CACHE = Duration.seconds(60)
 CONVERSATION_TIMEOUT = Duration.seconds(28)
 """One second short of the 29 that API Gateway waits, so that the function answers itself."""
 
-BEARER = "[Bb][Ee][Aa][Rr][Ee][Rr] +fs_[A-Za-z0-9]+ *"
+BEARER = "^[Bb][Ee][Aa][Rr][Ee][Rr] +fs_[A-Za-z0-9]+ *$"
 """Anything else is answered 401 by API Gateway itself."""
 
 REQUESTS_PER_SECOND = 1_000

@@ -19,8 +19,9 @@ from stacks.stage import Stage
 WORKER_TIMEOUT = Duration.minutes(11)
 """Ten minutes for the model, one for everything else."""
 
-VISIBILITY_TIMEOUT = Duration.seconds(WORKER_TIMEOUT.to_seconds() + 30)
-"""A message comes again when its run can be no more; two runs fit the 25 minutes of a request."""
+VISIBILITY_TIMEOUT = Duration.minutes(13)
+"""A message comes again when its run can be no more, and in time for a second whole one before
+the 25 minutes of a request are over."""
 
 DELIVERIES = 3
 """The third comes after the request's deadline, and gives its session back."""

@@ -10,13 +10,21 @@ import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
+from flowstack_core.adapters.dynamodb_deferred import DynamoDBDeferredStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
-from flowstack_core.services.ports import AccountStore, ClockOffsetStore, SessionStore, UsageStore
+from flowstack_core.services.ports import (
+    AccountStore,
+    ClockOffsetStore,
+    DeferredStore,
+    SessionStore,
+    UsageStore,
+)
 from tests.support.emulator import create_tables, dynamodb_client, emulator
 from tests.support.in_memory import (
     InMemoryAccountStore,
     InMemoryClockOffsetStore,
+    InMemoryDeferredStore,
     InMemorySessionStore,
     InMemoryUsageStore,
     Tables,
@@ -34,6 +42,7 @@ class Stores:
     usage: UsageStore
     accounts: AccountStore
     clock_offsets: ClockOffsetStore
+    deferred: DeferredStore
     customer_id: str
 
 
@@ -58,6 +67,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             InMemoryUsageStore(tables),
             InMemoryAccountStore(tables),
             InMemoryClockOffsetStore(tables),
+            InMemoryDeferredStore(tables),
             customer_id,
         )
     client = request.getfixturevalue("dynamodb")
@@ -67,5 +77,6 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoDBUsageStore(client, "usage", "accounts"),
         DynamoDBAccountStore(client, "accounts", "usage"),
         DynamoDBClockOffsetStore(client, "accounts"),
+        DynamoDBDeferredStore(client, "sessions"),
         customer_id,
     )

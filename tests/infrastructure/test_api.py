@@ -20,6 +20,8 @@ ROUTES = {
     ("GET", "pricing"): ("Public", OPEN),
     ("GET", "health"): ("Public", OPEN),
     ("GET", "openapi.json"): ("Public", OPEN),
+    ("GET", "requests/{request_id}"): ("Conversation", KEYED),
+    ("ANY", "v1/{proxy+}"): ("Conversation", KEYED),
     ("ANY", "admin/{proxy+}"): ("Admin", SIGNED),
 }
 
@@ -65,6 +67,24 @@ def test_a_key_is_looked_up_again_after_a_minute(prod: Synthesized) -> None:
     assert authorizer["Type"] == "REQUEST"
     assert authorizer["IdentitySource"] == "method.request.header.X-API-Key"
     assert authorizer["AuthorizerResultTtlInSeconds"] == 60
+
+
+def test_the_identity_behind_a_key_is_kept_by_the_one_header_that_the_authorizer_reads(
+    prod: Synthesized, methods: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    bearer = prod.named("AWS::ApiGateway::Authorizer", "BearerAuthorizer")
+    assert (bearer["Type"], bearer["AuthorizerResultTtlInSeconds"]) == ("TOKEN", 60)
+    assert bearer["IdentitySource"] == "method.request.header.Authorization"
+    expected = bearer["IdentityValidationExpression"]
+    assert re.fullmatch(expected, "Bearer fs_abcDEF123")
+    for wrong in ("fs_abc", "Bearer sk-abc", "Bearer fs_", "Basic fs_abc", "Bearer fs_a fs_b"):
+        assert not re.fullmatch(expected, wrong)
+    behind_bearer = {
+        path
+        for (_, path), method in methods.items()
+        if "Bearer" in json.dumps(method.get("AuthorizerId", ""))
+    }
+    assert behind_bearer == {"v1/{proxy+}"}
 
 
 @pytest.fixture
@@ -154,5 +174,5 @@ def test_outputs_tell_what_a_client_needs(prod: Synthesized) -> None:
     assert parts[0] == "https://"
     assert parts[-1] == "/prod"
     assert outputs["Region"] == {"Ref": "AWS::Region"}
-    for name in ("Authorizer", "Conversation", "Usage", "Public", "Admin", "Expiry"):
+    for name in ("Authorizer", "Conversation", "Worker", "Usage", "Public", "Admin", "Expiry"):
         assert outputs[f"{name}FunctionName"]["Ref"].startswith(f"{name}Function")

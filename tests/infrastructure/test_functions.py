@@ -19,8 +19,11 @@ ACCOUNTS, SESSIONS, USAGE = "AccountsTable", "SessionsTable", "UsageTable"
 PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Authorizer", ACCOUNTS): {"GetItem"},
     ("Conversation", ACCOUNTS): {"GetItem", "ConditionCheckItem"},
-    ("Conversation", SESSIONS): {"PutItem", "UpdateItem", "DeleteItem", "Query"},
+    ("Conversation", SESSIONS): {"GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"},
     ("Conversation", USAGE): {"GetItem", "UpdateItem", "ConditionCheckItem"},
+    ("Worker", ACCOUNTS): {"GetItem"},
+    ("Worker", SESSIONS): {"GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"},
+    ("Worker", USAGE): {"UpdateItem"},
     ("Usage", ACCOUNTS): {"GetItem"},
     ("Usage", SESSIONS): {"Query"},
     ("Usage", USAGE): {"GetItem"},
@@ -98,7 +101,7 @@ def test_a_function_that_reads_only_cannot_encrypt(prod: Synthesized) -> None:
         assert keys == {"kms:Decrypt", "kms:DescribeKey"}
 
 
-def test_only_the_conversation_function_calls_models_and_only_those_on_offer(
+def test_only_functions_that_answer_messages_call_models_and_only_those_on_offer(
     prod: Synthesized,
 ) -> None:
     callers = {
@@ -106,13 +109,27 @@ def test_only_the_conversation_function_calls_models_and_only_those_on_offer(
         for role, actions, resources in prod.allowed()
         if "bedrock:InvokeModel" in actions
     }
-    ((role, resources),) = callers.items()
-    assert role.startswith("ConversationRole")
-    written = [str(resource) for resource in resources]
-    assert any(":*::foundation-model/amazon.nova-pro-v1:0" in one for one in written)
-    assert any(":inference-profile/*.amazon.nova-pro-v1:0" in one for one in written)
-    # Retired by AWS: its name goes to a successor.
-    assert not any("anthropic.claude-3-sonnet" in one for one in written)
+    assert [role.split("Role")[0] for role in sorted(callers)] == ["Conversation", "Worker"]
+    for resources in callers.values():
+        written = [str(resource) for resource in resources]
+        assert any(":*::foundation-model/amazon.nova-pro-v1:0" in one for one in written)
+        assert any(":inference-profile/*.amazon.nova-pro-v1:0" in one for one in written)
+        # Retired by AWS: its name goes to a successor.
+        assert not any("anthropic.claude-3-sonnet" in one for one in written)
+
+
+def test_only_the_conversation_function_accepts_requests_and_only_the_worker_takes_them(
+    prod: Synthesized,
+) -> None:
+    queue = "RequestsQueue"
+    assert prod.actions_on("Conversation", queue) == {"sqs:SendMessage"}
+    assert prod.actions_on("Worker", queue) == {
+        "sqs:ReceiveMessage",
+        "sqs:ChangeMessageVisibility",
+        "sqs:GetQueueUrl",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+    }
 
 
 @pytest.mark.parametrize("stage", ["dev", "prod"])

@@ -173,7 +173,7 @@ def test_s5_a_worker_that_was_killed_is_followed_by_another_and_charged_once() -
     accepted = world.submit()
     killed_in_the_model(world, accepted.request_id)
     assert world.found(accepted.request_id)["status"] == "running"
-    world.clock.advance(seconds=690)
+    world.clock.advance(minutes=13)
     assert isinstance(world.run(accepted.request_id), Answer)
     assert (world.used(), world.held(), world.drift()) == (1, 0, 0)
     assert len(world.tables.settlements) == 1
@@ -288,7 +288,7 @@ def test_s5_a_worker_killed_at_any_write_is_charged_for_its_answer_and_for_nothi
     with suppress(FunctionKilled):
         world.run(accepted.request_id)
     killer.left = 1_000
-    world.clock.advance(seconds=690)
+    world.clock.advance(minutes=13)
     world.run(accepted.request_id)
     answered = isinstance(reaction, ModelAnswer)
     status = world.found(accepted.request_id)["status"]
