@@ -104,6 +104,19 @@ def test_s3_racing_first_messages_through_both_doors_start_one_session(
     stack.assert_exact(customer, 1)
 
 
+def test_s4_a_session_through_this_door_belongs_to_the_month_it_started_in(
+    stack: Stack, connect: Connect
+) -> None:
+    customer = stack.customer()
+    create = connect(customer).chat.completions.create
+    stack.set_clock(customer, "2027-01-31T23:50:00Z")
+    create(model=MODEL, messages=HELLO)
+    stack.set_clock(customer, "2027-02-01T00:05:00Z")
+    facts: Any = create(model=MODEL, messages=HELLO).model_extra
+    assert facts["flowstack"]["session"]["period"] == "2027-01"
+    assert customer.used == 0
+
+
 def test_s5_parallel_tool_calls_come_and_their_results_are_free(
     stack: Stack, connect: Connect
 ) -> None:

@@ -192,16 +192,21 @@ class ScriptedModels:
 
 
 class Queue:
-    """A queue that keeps what it is sent; ``failures`` are raised first, ``kept`` or not."""
+    """A queue that keeps what it is sent; ``failures`` are raised first, ``kept`` or not.
+
+    ``on_failure`` is told which request it was that seemed to fail.
+    """
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, str]] = []
         self.failures: list[Exception] = []
         self.kept = False
+        self.on_failure: Callable[[str], object] = str
 
     def send(self, customer_id: str, request_id: str) -> None:
         """Keep a message, or fail."""
         if self.failures:
+            self.on_failure(request_id)
             if self.kept:
                 self.sent.append((customer_id, request_id))
             raise self.failures.pop(0)

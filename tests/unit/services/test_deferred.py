@@ -122,6 +122,23 @@ def test_s5_a_queue_that_cannot_be_reached_leaves_nothing_behind() -> None:
     assert (world.used(), world.held(), world.drift()) == (0, 0, 0)
 
 
+def test_s5_a_request_that_may_have_been_kept_unseen_is_forgotten() -> None:
+    world = world_with(faults=Answerless(*["accept"] * 1_000))
+    with pytest.raises(ServiceUnavailableError):
+        world.submit(idempotency_key=KEY)
+    assert (world.tables.deferred, world.tables.claims, world.queue.sent) == ({}, {}, [])
+    assert (world.used(), world.held(), world.drift()) == (0, 0, 0)
+
+
+def test_s5_a_request_that_runs_already_is_accepted_although_the_queue_seemed_to_fail() -> None:
+    world = world_with()
+    world.queue.failures = [StoreContentionError("the answer was lost")] * 1_000
+    world.queue.on_failure = world.run
+    accepted = world.submit()
+    assert world.found(accepted.request_id)["status"] == "succeeded"
+    assert (world.used(), world.held(), world.drift()) == (1, 0, 0)
+
+
 def test_s5_a_message_that_reached_the_queue_unseen_finds_nothing_to_run() -> None:
     world = world_with()
     world.queue.failures = [StoreContentionError("the answer was lost")] * 1_000

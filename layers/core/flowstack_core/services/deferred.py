@@ -141,14 +141,14 @@ class DeferredRequests:
         """Keep the request and put it on the queue, both or neither."""
         request, claim, budget = _request(exchange, ticket), exchange.claim, exchange.budget
         body = exchange.command.fingerprint
-        if not self._retry(lambda: self._store.accept(request, body, claim), budget):
-            raise RequestInProgressError(
-                "Another request has taken over this Idempotency-Key.", retry_after_seconds=2
-            )
         try:
+            if not self._retry(lambda: self._store.accept(request, body, claim), budget):
+                raise RequestInProgressError(
+                    "Another request has taken over this Idempotency-Key.", retry_after_seconds=2
+                )
             self._retry(lambda: self._queue.send(request.customer_id, request.request_id), budget)
         except ServiceUnavailableError:
-            # It may be on the queue all the same: then whoever comes first decides.
+            # It may be kept and queued all the same: then whoever comes first decides.
             if self._retry(lambda: self._store.take_back(request, claim), budget):
                 raise
         return request
