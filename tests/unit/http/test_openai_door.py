@@ -160,6 +160,27 @@ def test_arguments_that_are_no_object_are_refused(api: ConversationApi, argument
     assert_refused(api, response, 400, "invalid_request", param)
 
 
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "x"}
+ASKED = {"role": "assistant", "content": None, "tool_calls": [call("c1", "Rome")]}
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        ([{"role": "system", "content": "x"}, {**USER, "content": " "}], "messages[1].content"),
+        ([USER, RESULT, RESULT, USER], "messages[1].content"),
+        ([USER, ASKED, RESULT, {**USER, "content": ""}], "messages[3].content"),
+        ([USER, ASKED, RESULT, RESULT, USER], "messages[2].content"),
+        ([USER, {"role": "assistant", "content": "Hi"}], "messages[1].role"),
+    ],
+)
+def test_a_refusal_names_the_message_that_was_sent(
+    api: ConversationApi, messages: list[Any], param: str
+) -> None:
+    response = api.complete(messages=messages, tools=[TOOL])
+    assert_refused(api, response, 400, "invalid_request", param)
+
+
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_the_length_of_the_answer_goes_by_both_names(api: ConversationApi, name: str) -> None:
     fields: dict[str, Any] = {name: 77, "temperature": 0.5}

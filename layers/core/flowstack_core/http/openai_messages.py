@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -85,6 +86,8 @@ _NEUTRAL: Mapping[str, tuple[JsonValue, ...]] = MappingProxyType(
     }
 )
 """Parameters that are taken only with a value that changes nothing."""
+
+_PLACE = re.compile(r"messages\[(\d+)\]")
 
 Content = Annotated[Text | list[TextPart], BeforeValidator(_text_only)]
 Ignored = JsonValue
@@ -251,6 +254,26 @@ class ChatCompletionBody(_Body):
             temperature=self.temperature,
             max_tokens=self._max_tokens(),
         )
+
+    def field_of(self, field: str) -> str:
+        """Return what a field of `invoke_body` is called in this body.
+
+        Its messages are fewer: leading instructions are not among them, and results stand together.
+        """
+        place = _PLACE.match(field)
+        if place is None:
+            return field
+        spoken = [
+            index
+            for index, message in enumerate(self.messages)
+            if not isinstance(message, SystemMessage)
+            and not (
+                isinstance(message, ToolMessage)
+                and index > 0
+                and isinstance(self.messages[index - 1], ToolMessage)
+            )
+        ]
+        return f"messages[{spoken[int(place[1])]}]{field[place.end() :]}"
 
     def _max_tokens(self) -> int | None:
         if None not in {self.max_tokens, self.max_completion_tokens} and (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
@@ -123,12 +124,13 @@ def openai_app(
     ) -> Response[Any]:
         invoked = body.invoke_body(*conversation_of(body, agent, conversation_id))
         command = invoked.command(idempotency_key)
-        # A stream is read as it comes: RFC 7240 leaves it to the server to pass over a preference.
-        if prefers_async(app.current_event.headers) and not body.streamed:
-            accepted = deferred().submit(caller_of(app), command, budget())
-            document = request_document(accepted.document)
-            return _with(accepted_response(accepted, "/v1/requests", document), named())
-        found = service().answer(caller_of(app), command, budget())
+        with _fields_of(body):
+            # A stream is read as it comes: RFC 7240 lets a server pass over a preference.
+            if prefers_async(app.current_event.headers) and not body.streamed:
+                accepted = deferred().submit(caller_of(app), command, budget())
+                document = request_document(accepted.document)
+                return _with(accepted_response(accepted, "/v1/requests", document), named())
+            found = service().answer(caller_of(app), command, budget())
         telemetry.count_answer("openai", found)
         return _with(_answered(body, found), {**named(), **_session_headers(found)})
 
@@ -252,6 +254,17 @@ def model_document(model: Model) -> dict[str, Any]:
         "created": 0,
         "owned_by": model.bedrock_model_id.split(".")[0],
     }
+
+
+@contextmanager
+def _fields_of(body: ChatCompletionBody) -> Iterator[None]:
+    """Have a refusal name the field as the body does that the caller sent."""
+    try:
+        yield
+    except InvalidRequestError as error:
+        if "field" in error.details:
+            error.details["field"] = body.field_of(error.details["field"])
+        raise
 
 
 def _answered(body: ChatCompletionBody, found: Answer) -> Response[str]:
