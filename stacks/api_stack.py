@@ -10,15 +10,15 @@ from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from stacks.bedrock_models import CatalogueAccess
 from stacks.billing_stack import BillingStack
 from stacks.constructs.acknowledgement import acknowledge
 from stacks.constructs.function import StageFunction
-from stacks.constructs.layer import CoreLayer, ProvidersLayer
+from stacks.constructs.layer import CoreLayer
 from stacks.constructs.queue import may_redrive, may_send
-from stacks.customer_roles import CustomerRoleAccess
 from stacks.data_stack import BY_KIND, CREDENTIALS, HELD_SESSIONS, DataStack
+from stacks.deferred_requests import RequestQueue, worker_of
 from stacks.gateway_responses import add_gateway_responses
+from stacks.model_access import ModelAccess
 from stacks.sources import Sources
 from stacks.stage import Stage
 
@@ -27,6 +27,9 @@ AUTHORIZER_CACHE = Duration.seconds(60)
 
 CONVERSATION_TIMEOUT = Duration.seconds(28)
 """One second short of the 29 that API Gateway waits, so that the function answers itself."""
+
+BEARER = "^[Bb][Ee][Aa][Rr][Ee][Rr] +fs_[A-Za-z0-9]+ *$"
+"""Anything else is answered 401 by API Gateway itself."""
 
 REQUESTS_PER_SECOND = 1_000
 BURST = 2_000
@@ -71,7 +74,10 @@ class ApiStack(Stack):
         self._sources = sources
         self._layer = CoreLayer(self, "Core", stage=stage, sources=sources)
         self.authorizer = self._authorizer_function(data)
-        self.conversation = self._conversation_function(data)
+        models = ModelAccess(self, stage=stage, sources=sources, data=data)
+        self.requests = RequestQueue(self, "Requests", stage=stage)
+        self.conversation = self._conversation_function(data, models)
+        self.worker = worker_of(self.requests, self._function, data, models)
         self.usage = self._usage_function(data)
         self.byok = self._byok_function(data)
         self.billing = self._billing_function(data)
@@ -104,23 +110,17 @@ class ApiStack(Stack):
             tables=[data.accounts.access("GetItem")],
         )
 
-    def _conversation_function(self, data: DataStack) -> StageFunction:
-        models = CatalogueAccess(self, self._sources.models)
-        roles = CustomerRoleAccess(self)
+    def _conversation_function(self, data: DataStack, models: ModelAccess) -> StageFunction:
         function = self._function(
             "Conversation",
             name="conversation",
-            description="POST /invoke and POST /chat",
+            description="POST /invoke, POST /chat, GET /requests and /v1",
             timeout=CONVERSATION_TIMEOUT,
             memory_mb=1024,
             tables=[
-                data.accounts.access(
-                    "GetItem",
-                    "ConditionCheckItem",
-                    # When stored credentials were last used.
-                    partitions={CREDENTIALS: ["UpdateItem"]},
-                ),
+                models.accounts("ConditionCheckItem"),
                 data.sessions.access(
+                    "GetItem",
                     "PutItem",
                     "UpdateItem",
                     "DeleteItem",
@@ -129,21 +129,11 @@ class ApiStack(Stack):
                 ),
                 data.usage.access("GetItem", "UpdateItem", "ConditionCheckItem"),
             ],
-            statements=[
-                models.statement,
-                roles.statement,
-                data.credentials_access("Decrypt"),
-            ],
-            more_layers=[
-                ProvidersLayer(self, "Providers", stage=self._stage, sources=self._sources)
-            ],
-            environment={
-                "CREDENTIALS_KEY": data.credentials_key.key_arn,
-                **self._stage.egress_environment,
-            },
+            statements=[*models.statements, may_send(self.requests)],
+            more_layers=models.layers,
+            environment={**models.environment, **self.requests.environment},
         )
         models.acknowledge_on(function.role)
-        roles.acknowledge_on(function.role)
         return function
 
     def _usage_function(self, data: DataStack) -> StageFunction:
@@ -285,6 +275,14 @@ class ApiStack(Stack):
             identity_sources=[apigateway.IdentitySource.header("X-API-Key")],
             results_cache_ttl=AUTHORIZER_CACHE,
         )
+        # Its results are kept by the one header that the authorizer is given: see there.
+        bearer_authorizer = apigateway.TokenAuthorizer(
+            self,
+            "BearerAuthorizer",
+            handler=self.authorizer.alias,
+            validation_regex=BEARER,
+            results_cache_ttl=AUTHORIZER_CACHE,
+        )
         conversation = _integration(self.conversation)
         usage = _integration(self.usage)
         byok = _integration(self.byok)
@@ -311,6 +309,19 @@ class ApiStack(Stack):
                 authorization_type=apigateway.AuthorizationType.CUSTOM,
                 authorizer=authorizer,
             )
+        root.add_resource("requests").add_resource("{request_id}").add_method(
+            "GET",
+            conversation,
+            authorization_type=apigateway.AuthorizationType.CUSTOM,
+            authorizer=authorizer,
+        )
+        # All of it, so that what OpenAI's clients ask for in vain is refused in their words.
+        root.add_resource("v1").add_resource("{proxy+}").add_method(
+            "ANY",
+            conversation,
+            authorization_type=apigateway.AuthorizationType.CUSTOM,
+            authorizer=bearer_authorizer,
+        )
         for path in ("pricing", "health", "openapi.json"):
             route = root.add_resource(path).add_method(
                 "GET", public, authorization_type=apigateway.AuthorizationType.NONE
@@ -363,6 +374,7 @@ class ApiStack(Stack):
         return (
             self.authorizer,
             self.conversation,
+            self.worker,
             self.usage,
             self.byok,
             self.billing,

@@ -14,7 +14,7 @@ from constructs import Construct
 
 from stacks.constructs.function import StageFunction
 from stacks.constructs.layer import CoreLayer
-from stacks.constructs.queue import DeadLetters, WorkQueue, may_send
+from stacks.constructs.queue import DeadLetters, WorkQueue, may_send, patient_visibility
 from stacks.constructs.schedule import StageSchedule
 from stacks.data_stack import BY_KIND, DataStack
 from stacks.sources import Sources
@@ -76,7 +76,7 @@ class BillingStack(Stack):
             "Steps",
             stage=stage,
             name="steps",
-            worker_timeout=MONTH_END_TIMEOUT,
+            visibility_timeout=patient_visibility(MONTH_END_TIMEOUT),
             dead_letters=self.steps_dead_letters,
         )
         self.closes = WorkQueue(
@@ -84,7 +84,7 @@ class BillingStack(Stack):
             "Closes",
             stage=stage,
             name="closes",
-            worker_timeout=CLOSE_TIMEOUT,
+            visibility_timeout=patient_visibility(CLOSE_TIMEOUT),
             dead_letters=self.closes_dead_letters,
         )
         self.month_end = self._month_end_function(data)

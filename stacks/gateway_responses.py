@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aws_cdk import aws_apigateway as apigateway
 
-_UNAUTHORIZED = "Send a valid API key in the X-API-Key header."
+_UNAUTHORIZED = "Send a valid API key in the X-API-Key header; below /v1, in Authorization: Bearer."
 _NOT_FOUND = "There is nothing at this path for this method."
 _UNAVAILABLE = "The service cannot check requests at the moment. Please try again."
 _RETRY_SECONDS = 1

@@ -56,6 +56,7 @@ class MonitoringStack(Stack):
             self._watch_requests(function)
         self._watch_expiry(lifecycle)
         self._watch_month_end(billing)
+        self._watch_deferred_requests(api)
         for table in (data.accounts, data.sessions, data.usage):
             self._watch_table(table)
         # One alarm for each request on the way of a message: who asks, go on, start.
@@ -226,6 +227,14 @@ class MonitoringStack(Stack):
             threshold=Duration.hours(1).to_milliseconds(),
             description=f"{name} is an hour behind the stream of the {table} table, which keeps"
             " changes for 24 hours. See its log and its throttles.",
+        )
+
+    def _watch_deferred_requests(self, api: ApiStack) -> None:
+        self._watch_dead_letters(
+            api.requests.dead_letters,
+            "Requests to be answered later were given up on after three runs; their customers were"
+            " told that they failed, and are not billed. Read the messages and the worker's log,"
+            " and mend the cause.",
         )
 
     def _watch_table(self, table: StageTable) -> None:

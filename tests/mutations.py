@@ -46,6 +46,10 @@ EGRESS_TRANSPORT = f"{_CORE}/adapters/egress_transport.py"
 PROVIDER_CLIENTS = f"{_CORE}/adapters/provider_clients.py"
 MODEL_FAILURES = f"{_CORE}/adapters/model_failures.py"
 
+DEFERRED_DOMAIN = f"{_CORE}/domain/deferred.py"
+DEFERRED = f"{_CORE}/services/deferred.py"
+DYNAMODB_DEFERRED = f"{_CORE}/adapters/dynamodb_deferred.py"
+
 OF_DOMAIN = "tests/unit/domain/"
 OF_SERVICES = "tests/unit/services/"
 RULES_OF_SESSIONS = f"{OF_SERVICES}test_sessions_rules.py"
@@ -62,6 +66,9 @@ CIPHER_CONTRACT = "tests/contract/test_credential_store.py"
 EGRESS_TESTS = "tests/unit/adapters/test_egress.py"
 PROVIDER_TESTS = "tests/unit/adapters/test_provider_clients.py"
 CONTRACT = "tests/contract/test_session_store.py"
+OPENAI_TESTS = "tests/unit/http/test_openai_door.py"
+DEFERRED_TESTS = f"{OF_SERVICES}test_deferred.py"
+DEFERRED_CONTRACT = "tests/contract/test_deferred_store.py"
 STATEFUL = f"{OF_SERVICES}test_stateful.py::TestSessionsQuotaAndSubscription::runTest"
 
 RULES = {
@@ -228,7 +235,10 @@ MUTATIONS = (
         "S3",
         "the answer is not stored with the settlement",
         CONVERSATIONS,
-        ("answer=document if exchange.claim is not None else None", "answer=None"),
+        (
+            "answer=document if exchange.claim is not None or run is not None else None",
+            "answer=None",
+        ),
         RETRIES,
         "test_s3_an_answer_settled_unseen_is_kept_for_the_retry",
         "test_s3_a_retry_in_the_next_period_counts_in_neither",
@@ -265,7 +275,7 @@ MUTATIONS = (
         "S3",
         "a failed request keeps its key until its lease is over",
         CONVERSATIONS,
-        ("            self._drop(exchange)\n            raise", "            raise"),
+        ("            self.drop(exchange)\n            raise", "            raise"),
         RETRIES,
         "test_s3_after_a_failure_a_retry_runs_at_once",
         "test_s3_a_refusal_is_not_remembered",
@@ -300,8 +310,8 @@ MUTATIONS = (
         "a failure that is seen releases nothing",
         CONVERSATIONS,
         (
-            "            self._admission.withdraw(ticket, clock, budget)\n            raise",
-            "            raise",
+            "                self.withdraw(ticket, exchange.clock, budget)\n                raise",
+            "                raise",
         ),
         FAILURES,
         "test_s5_a_session_whose_model_failed_is_released_at_once",
@@ -313,8 +323,8 @@ MUTATIONS = (
         "only the model's own errors release, not a bug and not a signal to stop",
         CONVERSATIONS,
         (
-            "except BaseException:\n            # Also on",
-            "except ModelTimeoutError:\n            # Also on",
+            "except BaseException:\n                # Also on",
+            "except ModelTimeoutError:\n                # Also on",
         ),
         FAILURES,
         "test_s5_a_session_whose_model_failed_is_released_at_once",
@@ -388,12 +398,12 @@ MUTATIONS = (
         "a session with an own key is given back as soon as it is answered",
         CONVERSATIONS,
         (
-            "            self._settle(exchange, ticket, answer, document)\n",
+            "        self._settle(exchange, ticket, answer, document, run)\n",
             (
-                "            if exchange.managed:\n"
-                "                self._settle(exchange, ticket, answer, document)\n"
-                "            else:\n"
-                "                self._admission.withdraw(ticket, clock, budget)\n"
+                "        if exchange.managed:\n"
+                "            self._settle(exchange, ticket, answer, document, run)\n"
+                "        else:\n"
+                "            self.withdraw(ticket, exchange.clock, exchange.budget)\n"
             ),
         ),
         RULES_OF_SESSIONS,
@@ -413,6 +423,59 @@ MUTATIONS = (
         ),
         RULES_OF_SESSIONS,
         "test_s6_changing_who_pays_for_the_model_stays_in_the_session",
+    ),
+    _mutation(
+        "S3",
+        "a deferred request runs as often as its message is delivered",
+        DEFERRED_DOMAIN,
+        ("if self.over or self.deadline <= now:", "if self.deadline <= now:"),
+        DEFERRED_TESTS,
+        "test_s3_a_message_that_is_delivered_twice_asks_the_model_once",
+    ),
+    _mutation(
+        "S3",
+        "on DynamoDB: a run begins while another may be going on",
+        DYNAMODB_DEFERRED,
+        ("OR (#status = :running AND run_until <= :now AND", "OR (#status = :running AND"),
+        DEFERRED_CONTRACT,
+        "test_s3_one_run_at_a_time",
+    ),
+    _mutation(
+        "S3",
+        "on DynamoDB: a run that is no longer the last settles its answer",
+        DYNAMODB_DEFERRED,
+        (
+            '"ConditionExpression": "#status = :running AND run_id = :run"',
+            '"ConditionExpression": "run_id = run_id OR (#status = :running AND run_id = :run)"',
+        ),
+        DEFERRED_CONTRACT,
+        "test_s5_a_run_that_is_no_longer_the_last_settles_nothing",
+    ),
+    _mutation(
+        "S5",
+        "a deferred request whose model failed keeps its session",
+        DEFERRED,
+        (
+            "_failure(error)), budget):\n            self._conversations.withdraw(",
+            "_failure(error)), budget) is None:\n            self._conversations.withdraw(",
+        ),
+        DEFERRED_TESTS,
+        "test_s5_a_failing_model_is_told_to_the_caller_and_not_billed",
+        "test_s5_a_bug_is_not_billed_and_not_hidden",
+    ),
+    _mutation(
+        "S5",
+        "a request that could not be queued stays admitted",
+        DEFERRED,
+        (
+            (
+                "                self._conversations.withdraw(ticket, exchange.clock, budget)\n"
+                "                raise"
+            ),
+            "                raise",
+        ),
+        DEFERRED_TESTS,
+        "test_s5_a_queue_that_cannot_be_reached_leaves_nothing_behind",
     ),
     _mutation(
         "S6",
@@ -722,8 +785,8 @@ MUTATIONS = (
         "stored credentials are not looked for when managed models are refused",
         CONVERSATIONS,
         (
-            "if not plan_for(caller.tier).managed_models:\n                raise",
-            "if True:\n                raise",
+            "if not plan_for(caller.tier).managed_models:\n            raise",
+            "if True:\n            raise",
         ),
         BYOK_TESTS,
         "test_p4_after_a_downgrade_stored_credentials_are_found_by_the_very_next_request",
@@ -769,6 +832,26 @@ MUTATIONS = (
         ("if stored is None and wanted:", "if False:"),
         BYOK_TESTS,
         "test_byok_own_credentials_that_were_asked_for_and_are_not_there_are_never_replaced_by_managed",
+    ),
+    _mutation(
+        "BYOK",
+        "who pays for a deferred message is decided anew when it is answered",
+        DEFERRED,
+        ("budget,\n            managed=request.managed,", "budget,\n            managed=None,"),
+        DEFERRED_TESTS,
+        "test_byok_who_pays_for_a_deferred_message_is_decided_when_it_is_sent",
+        "test_byok_a_request_whose_credentials_are_gone_does_not_use_the_operators",
+    ),
+    _mutation(
+        "P4",
+        "a deferred message believes the caller's tier",
+        DEFERRED,
+        (
+            "with_tier_in_force(caller, lambda who: self._submit(who, command, budget))",
+            "self._submit(caller, command, budget)",
+        ),
+        DEFERRED_TESTS,
+        "test_p4_after_a_downgrade_a_deferred_message_finds_stored_credentials_too",
     ),
     _mutation(
         "BYOK",
@@ -952,6 +1035,8 @@ TRAPS = (
         "One way in skips the limit",
         (
             f"{RULES_OF_QUOTA}::test_q1_exactly_limit_sessions_start_and_the_next_is_refused",
+            f"{DEFERRED_TESTS}::test_q1_a_deferred_message_is_refused_by_the_quota_at_once",
+            f"{OPENAI_TESTS}::test_q1_at_the_limit_the_error_is_theirs_and_not_worth_repeating",
             (
                 f"{RULES_OF_SESSIONS}::"
                 "test_s1_the_outcome_does_not_depend_on_which_write_is_tried_first"
@@ -980,6 +1065,10 @@ TRAPS = (
                 "test_a_settlement_that_took_effect_unseen_is_neither_released_nor_counted_again"
             ),
         ),
+    ),
+    Trap(
+        "Streamed calls record nothing",
+        (f"{OPENAI_TESTS}::test_s5_a_streamed_answer_is_recorded_as_any_other",),
     ),
     Trap(
         "The reset misses somebody, wipes live use, or leaves a stale cache",

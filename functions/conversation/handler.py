@@ -1,12 +1,14 @@
-"""``POST /invoke`` and ``POST /chat``."""
+"""Every door that takes messages: ``/invoke``, ``/chat`` and, for OpenAI's clients, ``/v1``."""
 
 from __future__ import annotations
 
 from flowstack_core import bootstrap
 from flowstack_core.http.conversation_routes import conversation_app
-from flowstack_core.http.resolver import entry_point
+from flowstack_core.http.openai_routes import doors, openai_app
 
-app = conversation_app(bootstrap.conversation_service)
-handler = entry_point(app)
+handler = doors(
+    conversation_app(bootstrap.conversation_service, bootstrap.deferred_requests),
+    openai_app(bootstrap.conversation_service, bootstrap.deferred_requests),
+)
 
-bootstrap.prepare(bootstrap.conversation_service)
+bootstrap.prepare(bootstrap.deferred_requests)

@@ -44,8 +44,10 @@ class WorkQueue(sqs.Queue):
 
     Parameters
     ----------
-    worker_timeout
-        The function's time-out: AWS asks for six times as long until a message is seen again.
+    visibility_timeout
+        After how long a message is seen again that was taken and not deleted.
+    deliveries
+        After how many of them a message is given up.
     """
 
     def __init__(
@@ -55,8 +57,9 @@ class WorkQueue(sqs.Queue):
         *,
         stage: Stage,
         name: str,
-        worker_timeout: Duration,
+        visibility_timeout: Duration,
         dead_letters: DeadLetters,
+        deliveries: int = DELIVERIES,
     ) -> None:
         full_name = stage.name_of(name)
         super().__init__(
@@ -66,10 +69,15 @@ class WorkQueue(sqs.Queue):
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             retention_period=Duration.days(4),
-            visibility_timeout=Duration.seconds(6 * worker_timeout.to_seconds()),
-            dead_letter_queue=sqs.DeadLetterQueue(queue=dead_letters, max_receive_count=DELIVERIES),
+            visibility_timeout=visibility_timeout,
+            dead_letter_queue=sqs.DeadLetterQueue(queue=dead_letters, max_receive_count=deliveries),
         )
         self.name = full_name
+
+
+def patient_visibility(worker_timeout: Duration) -> Duration:
+    """Return the visibility time-out that AWS asks for: six times the function's time-out."""
+    return Duration.seconds(6 * worker_timeout.to_seconds())
 
 
 def may_send(*queues: sqs.IQueue) -> iam.PolicyStatement:

@@ -12,6 +12,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
 from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
 from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
+from flowstack_core.adapters.dynamodb_deferred import DynamoDBDeferredStore
 from flowstack_core.adapters.dynamodb_month_end import DynamoDBMonthEndStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
@@ -20,6 +21,7 @@ from flowstack_core.services.ports import (
     ClockOffsetStore,
     ClosingStore,
     CustomerDirectory,
+    DeferredStore,
     MonthEndStore,
     SessionStore,
     StoredCredentialStore,
@@ -30,6 +32,7 @@ from tests.support.in_memory import (
     InMemoryAccountStore,
     InMemoryClockOffsetStore,
     InMemoryCredentialStore,
+    InMemoryDeferredStore,
     InMemorySessionStore,
     InMemoryUsageStore,
     Tables,
@@ -56,6 +59,7 @@ class Stores:
     month_ends: MonthEndStore
     directory: CustomerDirectory
     credentials: StoredCredentialStore
+    deferred: DeferredStore
     customer_id: str
 
 
@@ -90,6 +94,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             InMemoryMonthEndStore(tables),
             InMemoryCustomerDirectory(tables),
             InMemoryCredentialStore(tables),
+            InMemoryDeferredStore(tables),
             customer_id,
         )
     client = request.getfixturevalue("dynamodb")
@@ -104,5 +109,6 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoDBMonthEndStore(client, "usage"),
         accounts,
         DynamoDBCredentialStore(client, "accounts"),
+        DynamoDBDeferredStore(client, "sessions"),
         customer_id,
     )

@@ -29,6 +29,8 @@ ROUTES = {
     ("GET", "pricing"): ("Public", OPEN),
     ("GET", "health"): ("Public", OPEN),
     ("GET", "openapi.json"): ("Public", OPEN),
+    ("GET", "requests/{request_id}"): ("Conversation", KEYED),
+    ("ANY", "v1/{proxy+}"): ("Conversation", KEYED),
     ("ANY", "admin/{proxy+}"): ("Admin", SIGNED),
 }
 
@@ -74,6 +76,24 @@ def test_a_key_is_looked_up_again_after_a_minute(prod: Synthesized) -> None:
     assert authorizer["Type"] == "REQUEST"
     assert authorizer["IdentitySource"] == "method.request.header.X-API-Key"
     assert authorizer["AuthorizerResultTtlInSeconds"] == 60
+
+
+def test_the_identity_behind_a_key_is_kept_by_the_one_header_that_the_authorizer_reads(
+    prod: Synthesized, methods: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    bearer = prod.named("AWS::ApiGateway::Authorizer", "BearerAuthorizer")
+    assert (bearer["Type"], bearer["AuthorizerResultTtlInSeconds"]) == ("TOKEN", 60)
+    assert bearer["IdentitySource"] == "method.request.header.Authorization"
+    expected = bearer["IdentityValidationExpression"]
+    assert re.fullmatch(expected, "Bearer fs_abcDEF123")
+    for wrong in ("fs_abc", "Bearer sk-abc", "Bearer fs_", "Basic fs_abc", "Bearer fs_a fs_b"):
+        assert not re.fullmatch(expected, wrong)
+    behind_bearer = {
+        path
+        for (_, path), method in methods.items()
+        if "Bearer" in json.dumps(method.get("AuthorizerId", ""))
+    }
+    assert behind_bearer == {"v1/{proxy+}"}
 
 
 @pytest.fixture

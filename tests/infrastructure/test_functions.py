@@ -22,8 +22,11 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Authorizer", ACCOUNTS): {"GetItem"},
     # UpdateItem in the partitions of stored credentials only: see test_own_credentials.py.
     ("Conversation", ACCOUNTS): {"GetItem", "ConditionCheckItem", "UpdateItem"},
-    ("Conversation", SESSIONS): {"PutItem", "UpdateItem", "DeleteItem", "Query"},
+    ("Conversation", SESSIONS): {"GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"},
     ("Conversation", USAGE): {"GetItem", "UpdateItem", "ConditionCheckItem"},
+    ("Worker", ACCOUNTS): {"GetItem", "UpdateItem"},
+    ("Worker", SESSIONS): {"GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"},
+    ("Worker", USAGE): {"UpdateItem"},
     ("Billing", ACCOUNTS): {"GetItem", "BatchGetItem", "PutItem"},
     ("Billing", USAGE): {*CLOSING, "GetItem", "ConditionCheckItem"},
     ("Usage", ACCOUNTS): {"GetItem"},
@@ -55,11 +58,14 @@ CONSUMING = {
 }
 LEAVING = {"SendMessage", "GetQueueUrl", "GetQueueAttributes"}
 """What Lambda needs to leave there what a function gave up on."""
+ANSWERING = ["Conversation", "Worker"]
 QUEUES: dict[tuple[str, str], set[str]] = {
     ("Admin", "Steps"): {"SendMessage"},
     ("Admin", "Closes"): {"SendMessage"},
     ("Admin", "ClosesDeadLetters"): {"ReceiveMessage", "DeleteMessage"},
     ("Expiry", "ExpiryDeadLetters"): LEAVING,
+    ("Conversation", "Requests"): {"SendMessage"},
+    ("Worker", "Requests"): CONSUMING,
     ("MonthEnd", "Steps"): {"SendMessage", *CONSUMING},
     ("MonthEnd", "Closes"): {"SendMessage"},
     ("MonthEnd", "MonthEndDeadLetters"): LEAVING,
@@ -68,6 +74,7 @@ QUEUES: dict[tuple[str, str], set[str]] = {
     ("Statements", "StatementsDeadLetters"): LEAVING,
 }
 URLS = {
+    "DEFERRED_QUEUE_URL": "Requests",
     "STEPS_QUEUE_URL": "Steps",
     "CLOSES_QUEUE_URL": "Closes",
     "CLOSES_DEAD_LETTERS_URL": "ClosesDeadLetters",
@@ -148,7 +155,12 @@ def test_a_function_is_told_the_queues_it_may_use_and_no_others(
     function: str, prod: Synthesized
 ) -> None:
     told = {URLS[name] for name in prod.environment(function) if name in URLS}
-    used = {queue for (name, queue), may in QUEUES.items() if name == function and may != LEAVING}
+    # What Lambda does for a function, the function need not know about.
+    used = {
+        queue
+        for (name, queue), may in QUEUES.items()
+        if name == function and may not in (LEAVING, CONSUMING)
+    }
     assert told == used
 
 
@@ -164,7 +176,7 @@ def test_only_the_statements_function_tells_the_bus_and_no_other_bus(prod: Synth
     assert prod.environment("Statements")["EVENT_BUS_NAME"]["Ref"].startswith("Bus")
 
 
-def test_only_the_conversation_function_calls_models_and_only_those_on_offer(
+def test_only_functions_that_answer_messages_call_models_and_only_those_on_offer(
     prod: Synthesized,
 ) -> None:
     callers = {
@@ -172,58 +184,60 @@ def test_only_the_conversation_function_calls_models_and_only_those_on_offer(
         for role, actions, resources in prod.allowed()
         if "bedrock:InvokeModel" in actions
     }
-    ((role, resources),) = callers.items()
-    assert role.startswith("ConversationRole")
-    written = [str(resource) for resource in resources]
-    assert any(":*::foundation-model/amazon.nova-pro-v1:0" in one for one in written)
-    assert any(":inference-profile/*.amazon.nova-pro-v1:0" in one for one in written)
-    # Retired by AWS: its name goes to a successor.
-    assert not any("anthropic.claude-3-sonnet" in one for one in written)
+    assert sorted(role.split("Role")[0] for role in callers) == ANSWERING
+    for resources in callers.values():
+        written = [str(resource) for resource in resources]
+        assert any(":*::foundation-model/amazon.nova-pro-v1:0" in one for one in written)
+        assert any(":inference-profile/*.amazon.nova-pro-v1:0" in one for one in written)
+        # Retired by AWS: its name goes to a successor.
+        assert not any("anthropic.claude-3-sonnet" in one for one in written)
 
 
-def test_only_the_conversation_function_assumes_roles_and_only_those_of_customers(
+def test_only_functions_that_answer_messages_assume_roles_and_only_those_of_customers(
     prod: Synthesized,
 ) -> None:
     from flowstack_core.domain.providers import Provider as ModelProvider
     from flowstack_core.domain.providers import external_id_of, parse_credentials
 
-    ((role, statement),) = (
-        (policy["Roles"][0]["Ref"], statement)
+    assuming = {
+        policy["Roles"][0]["Ref"].split("Role")[0]: statement
         for policy in prod.resources("AWS::IAM::Policy").values()
         for statement in policy["PolicyDocument"]["Statement"]
         if "sts:AssumeRole" in statement["Action"]
-    )
-    assert role.startswith("ConversationRole")
-    assert ":iam::*:role/flowstack-byok-*" in str(statement["Resource"])
-    assert statement["Condition"] == {
-        "StringNotEquals": {"aws:ResourceAccount": {"Ref": "AWS::AccountId"}},
-        "StringLike": {"sts:ExternalId": "flowstack:*"},
     }
+    assert sorted(assuming) == ANSWERING
+    for statement in assuming.values():
+        assert ":iam::*:role/flowstack-byok-*" in str(statement["Resource"])
+        assert statement["Condition"] == {
+            "StringNotEquals": {"aws:ResourceAccount": {"Ref": "AWS::AccountId"}},
+            "StringLike": {"sts:ExternalId": "flowstack:*"},
+        }
     assert external_id_of("cus_1").startswith("flowstack:")
     arn = "arn:aws:iam::123456789012:role/flowstack-byok-x"
     values = {"role_arn": arn, "external_id": external_id_of("cus_1")}
     assert parse_credentials(ModelProvider.BEDROCK, values) is not None
 
 
-def test_only_the_conversation_function_has_the_providers_layer(
+def test_only_functions_that_answer_messages_have_the_providers_layer(
     function: str, prod: Synthesized
 ) -> None:
     found = prod.named("AWS::Lambda::Function", f"{function}Function")
     names = [str(layer["Ref"]) for layer in found["Layers"]]
     assert any(name.startswith("Core") for name in names)
     has_providers = any(name.startswith("Providers") for name in names)
-    assert has_providers is (function == "Conversation")
+    assert has_providers is (function in ANSWERING)
 
 
 def test_only_a_local_stage_lets_functions_reach_their_own_machine(
     tmp_path: Path, local: Synthesized, prod: Synthesized
 ) -> None:
     told = {"LOOPBACK_EGRESS", "VENDORS_ENDPOINT"}
-    assert not told & prod.environment("Conversation").keys()
-    assert told & local.environment("Conversation").keys() == {"LOOPBACK_EGRESS"}
     url = "http://127.0.0.1:4803"
     pointed = _synthesize(tmp_path, Sources(ROOT), stage="local", vendors_endpoint=url)
-    assert pointed.environment("Conversation")["VENDORS_ENDPOINT"] == url
+    for function in ANSWERING:
+        assert not told & prod.environment(function).keys()
+        assert told & local.environment(function).keys() == {"LOOPBACK_EGRESS"}
+        assert pointed.environment(function)["VENDORS_ENDPOINT"] == url
     with pytest.raises(ValueError, match="takes no other endpoints"):
         _synthesize(tmp_path / "dev", Sources(ROOT), stage="dev", vendors_endpoint=url)
 

@@ -30,7 +30,7 @@ WATCHED = [
             "ApproximateNumberOfMessagesVisible",
             {"QueueName": f"FlowStack-prod-{letters}-dead-letters"},
         )
-        for letters in ("expiry", "month-end", "steps", "closes", "statements")
+        for letters in ("expiry", "request", "month-end", "steps", "closes", "statements")
     ),
     ("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": "FlowStack-prod-steps"}),
     *(("FlowStack", gauge, {"service": "month-end"}) for gauge in DAILY),

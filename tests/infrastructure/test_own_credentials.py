@@ -41,13 +41,14 @@ def actions(statement: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize("stage", ["local", "dev", "prod"])
-def test_one_function_seals_another_opens_and_both_for_a_customer_and_provider_only(
+def test_one_function_seals_others_open_and_all_for_a_customer_and_provider_only(
     stage: str, request: pytest.FixtureRequest
 ) -> None:
     found = list(statements(request.getfixturevalue(stage), KEY))
     assert {(role, *actions(statement)) for role, statement in found} == {
         ("Byok", "kms:Encrypt"),
         ("Conversation", "kms:Decrypt"),
+        ("Worker", "kms:Decrypt"),
     }
     assert all(statement["Condition"] == SEALED for _, statement in found)
 
@@ -67,6 +68,7 @@ def test_what_writes_credentials_can_write_nothing_else_in_the_accounts(prod: Sy
             ("ConditionCheckItem",),
             ("UpdateItem", "CREDENTIALS#*"),
         },
+        "Worker": {("GetItem",), ("UpdateItem", "CREDENTIALS#*")},
         "Byok": {
             *((action, "CREDENTIALS#*") for action in ("GetItem", "Query", "PutItem")),
             ("DeleteItem", "CREDENTIALS#*"),
@@ -86,10 +88,7 @@ def test_what_writes_credentials_can_write_nothing_else_in_the_accounts(prod: Sy
             if role == function
             for action in actions(statement)
         }
-        everywhere = (
-            {("GetItem",), ("ConditionCheckItem",)} if function == "Conversation" else set()
-        )
-        assert permitted == expected | everywhere
+        assert permitted == expected
 
 
 def test_the_key_is_rotated_and_outlives_a_production_stack(
@@ -105,10 +104,10 @@ def test_the_key_is_rotated_and_outlives_a_production_stack(
         assert key["DeletionPolicy"] == policy
 
 
-def test_only_the_two_functions_are_told_the_key(prod: Synthesized) -> None:
+def test_only_who_seals_or_opens_is_told_the_key(prod: Synthesized) -> None:
     told = {
         name
         for name, function in prod.resources("AWS::Lambda::Function").items()
         if "CREDENTIALS_KEY" in function["Environment"]["Variables"]
     }
-    assert {name.split("Function")[0] for name in told} == {"Byok", "Conversation"}
+    assert {name.split("Function")[0] for name in told} == {"Byok", "Conversation", "Worker"}

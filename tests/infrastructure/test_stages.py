@@ -13,7 +13,7 @@ from stacks.stage import Endpoints, Stage, UnknownStageError
 from tests.infrastructure.synthesized import Synthesized
 
 FUNCTIONS = (
-    *("Authorizer", "Conversation", "Usage", "Byok", "Billing", "Public", "Admin"),
+    *("Authorizer", "Conversation", "Worker", "Usage", "Byok", "Billing", "Public", "Admin"),
     *("Expiry", "MonthEnd", "Close", "Statements"),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from random import Random
@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any, Literal, cast
 
 from flowstack_core.domain.catalogue import Catalogue, default_catalogue
-from flowstack_core.domain.errors import InvalidProviderError
+from flowstack_core.domain.errors import FlowStackError, InvalidProviderError
 from flowstack_core.domain.fair_use import FairUseMeter
 from flowstack_core.domain.messages import (
     Message,
@@ -28,6 +28,7 @@ from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.sessions import Conversation, Session
 from flowstack_core.domain.stored_credentials import unreadable
 from flowstack_core.domain.subscriptions import Subscription, Terms
+from flowstack_core.http.requests import stored_command
 from flowstack_core.services.accounts import AccountService
 from flowstack_core.services.admission import Admission, Ticket
 from flowstack_core.services.byok import CredentialFinder, CredentialService
@@ -38,12 +39,14 @@ from flowstack_core.services.conversations import (
     ConversationService,
     MessageCommand,
 )
+from flowstack_core.services.deferred import Accepted, DeferredRequests, DeferredRunner
 from flowstack_core.services.month_end import CloseWorker, MonthEndService
 from flowstack_core.services.ports import (
     AccountStore,
     Clock,
     ClosingStore,
     Customer,
+    DeferredStore,
     ModelClient,
     MonthEndQueue,
     MonthEndStore,
@@ -60,6 +63,7 @@ from tests.support.in_memory import (
     InMemoryAccountStore,
     InMemoryClockOffsetStore,
     InMemoryCredentialStore,
+    InMemoryDeferredStore,
     InMemorySessionStore,
     InMemoryUsageStore,
     Tables,
@@ -240,6 +244,28 @@ class ScriptedModels:
         return self.model
 
 
+class Queue:
+    """A queue that keeps what it is sent; ``failures`` are raised first, ``kept`` or not.
+
+    ``on_failure`` is told which request it was that seemed to fail.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str]] = []
+        self.failures: list[Exception] = []
+        self.kept = False
+        self.on_failure: Callable[[str], object] = str
+
+    def send(self, customer_id: str, request_id: str) -> None:
+        """Keep a message, or fail."""
+        if self.failures:
+            self.on_failure(request_id)
+            if self.kept:
+                self.sent.append((customer_id, request_id))
+            raise self.failures.pop(0)
+        self.sent.append((customer_id, request_id))
+
+
 @dataclass
 class World:
     """Everything a message passes through, over stores in memory.
@@ -287,6 +313,16 @@ class World:
         )
         self.credential_service = CredentialService(
             self.credentials, self.cipher, self.clock, Random(3).randbytes, self.retrier
+        )
+        deferred: DeferredStore = InMemoryDeferredStore(self.tables)
+        if self.faults is not None:
+            deferred = self.faults.wrap(deferred)
+        self.requests = Queue()
+        self.deferred = DeferredRequests(
+            self.service, deferred, self.requests, self.clock, self.retrier
+        )
+        self.runner = DeferredRunner(
+            self.service, deferred, self.clock, self.ids, self.retrier, stored_command
         )
         self.usage_service = UsageService(sessions, usage, accounts, self.clock)
         self.closings: ClosingStore = InMemoryClosingStore(self.tables)
@@ -380,6 +416,38 @@ class World:
             **fields,
         )
         return self.service.answer(Caller(self.customer_id, tier), command, self.budget)
+
+    def submit(
+        self,
+        conversation_id: str = "default",
+        *,
+        operation: Literal["invoke", "chat"] = "invoke",
+        text: str = "Hi",
+        idempotency_key: str | None = None,
+        tier: Tier = Tier.STARTER,
+        **fields: Any,
+    ) -> Accepted:
+        """Send one message to be answered later; the queue has it then."""
+        said = (
+            {"message": text}
+            if operation == "chat"
+            else {"provider": "bedrock", "messages": [{"role": "user", "content": text}]}
+        )
+        where = {"agent": "agent", "conversation_id": conversation_id, "model": MODEL}
+        command = stored_command(operation, {**where, **said, **fields})
+        return self.deferred.submit(
+            Caller(self.customer_id, tier),
+            replace(command, idempotency_key=idempotency_key),
+            self.budget,
+        )
+
+    def run(self, request_id: str, budget: Budget | None = None) -> Answer | FlowStackError | None:
+        """Deliver a message of the queue to the worker."""
+        return self.runner.run(self.customer_id, request_id, budget or Budget(660))
+
+    def found(self, request_id: str) -> dict[str, Any]:
+        """Read a deferred request as its customer."""
+        return self.deferred.find(self.customer_id, request_id, self.budget)
 
     def admit(
         self,

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from threading import RLock
+from typing import Any
 
 from flowstack_core.domain.api_keys import KeyRecord
+from flowstack_core.domain.deferred import DeferredRequest, Run, Status
 from flowstack_core.domain.idempotency import Claim
 from flowstack_core.domain.month_end import MonthEndRun, PageState
 from flowstack_core.domain.periods import Period
@@ -63,6 +65,22 @@ class Tables:
     runs: dict[Period, MonthEndRun] = field(default_factory=dict)
     pages: dict[tuple[Period, int], PageState] = field(default_factory=dict)
     credentials: dict[tuple[str, Provider], StoredCredentials] = field(default_factory=dict)
+    deferred: dict[tuple[str, str], DeferredRequest] = field(default_factory=dict)
+    bodies: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+
+    def end(self, run: Run, status: Status, **outcome: dict[str, Any] | None) -> bool:
+        """Give a deferred request its outcome, if the run is its last and it has none."""
+        place = (run.customer_id, run.request_id)
+        request = self.deferred.get(place)
+        if request is None or request.run_id != run.run_id or request.status != "running":
+            return False
+        self.deferred[place] = replace(request, status=status, **outcome)  # type: ignore[arg-type]
+        return True
+
+    def ended(self, run: Run, status: Status) -> bool:
+        """Whether this very run gave the request this outcome."""
+        request = self.deferred.get((run.customer_id, run.request_id))
+        return request is not None and (request.run_id, request.status) == (run.run_id, status)
 
     def raise_counter(
         self, subscription: Subscription, period: Period, before: Subscription | None = None
@@ -191,7 +209,7 @@ class InMemorySessionStore:
             if head is None or head.session_id != settlement.session.session_id:
                 return False
             if settlement.attempt_id not in head.in_flight:
-                return True
+                return settlement.run is None or self._tables.ended(settlement.run, "succeeded")
             if not self._answer(settlement):
                 return False
             self._tables.heads[head.conversation] = replace(
@@ -205,7 +223,11 @@ class InMemorySessionStore:
             return True
 
     def _answer(self, settlement: Settlement) -> bool:
-        """Turn the claim into the answer; ``False`` if the claim is no longer ours."""
+        """Keep the answer with claim and run; ``False`` if one of them is no longer ours."""
+        if settlement.run is not None and not self._tables.end(
+            settlement.run, "succeeded", answer=settlement.answer
+        ):
+            return False
         if settlement.claim is None:
             return True
         place = _place(settlement.claim)
@@ -297,6 +319,67 @@ class InMemorySessionStore:
                 if record.period == period and record.conversation.customer_id == customer_id
             ]
         yield from found
+
+
+class InMemoryDeferredStore:
+    """Requests that are answered later."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def accept(self, request: DeferredRequest, body: dict[str, Any], claim: Claim | None) -> bool:
+        """Keep a new request, and its id as the answer to its idempotency key."""
+        place = (request.customer_id, request.request_id)
+        with self._tables.lock:
+            if claim is not None:
+                holder = self._tables.claims.get(_place(claim))
+                if holder is None or holder.owner != claim.owner:
+                    return False
+                answer = {"request_id": request.request_id}
+                self._tables.claims[_place(claim)] = replace(holder, answer=answer)
+            self._tables.deferred[place] = request
+            self._tables.bodies[place] = body
+            return True
+
+    def take_back(self, request: DeferredRequest, claim: Claim | None) -> bool:
+        """Forget a request and its idempotency key; ``False`` if a run has begun."""
+        place = (request.customer_id, request.request_id)
+        with self._tables.lock:
+            found = self._tables.deferred.get(place)
+            if found is not None and found.status != "queued":
+                return False
+            self._tables.deferred.pop(place, None)
+            self._tables.bodies.pop(place, None)
+            if claim is not None:
+                self._tables.claims.pop(_place(claim), None)
+            return True
+
+    def request(self, customer_id: str, request_id: str) -> DeferredRequest | None:
+        """Return the request as it stands."""
+        with self._tables.lock:
+            return self._tables.deferred.get((customer_id, request_id))
+
+    def body(self, customer_id: str, request_id: str) -> dict[str, Any] | None:
+        """Return what was asked for."""
+        with self._tables.lock:
+            return self._tables.bodies.get((customer_id, request_id))
+
+    def begin(self, run: Run, now: datetime) -> DeferredRequest | None:
+        """Begin a run if the request may be run; return the request as it then stands."""
+        place = (run.customer_id, run.request_id)
+        with self._tables.lock:
+            request = self._tables.deferred.get(place)
+            if request is not None and request.may_be_run(now):
+                request = replace(request, status="running", run_id=run.run_id, run_until=run.until)
+                self._tables.deferred[place] = request
+            return request
+
+    def fail(self, run: Run, failure: dict[str, Any]) -> bool:
+        """Record that there will be no answer; ``False`` if the run is no longer the last one."""
+        with self._tables.lock:
+            return self._tables.end(run, "failed", failure=failure) or self._tables.ended(
+                run, "failed"
+            )
 
 
 class InMemoryUsageStore:

@@ -24,6 +24,7 @@ from flowstack_core.http import (
     billing_documents,
     billing_routes,
     documents,
+    openai_errors,
     requests,
     telemetry,
 )
@@ -200,7 +201,7 @@ def test_the_runbook_has_every_command_of_flowstack_admin() -> None:
 
 
 def model_named(name: str) -> type[BaseModel]:
-    modules = (requests, documents, admin_bodies, billing_documents, billing_routes)
+    modules = (requests, documents, admin_bodies, billing_documents, billing_routes, openai_errors)
     found: type[BaseModel] = next(
         getattr(module, name) for module in modules if hasattr(module, name)
     )

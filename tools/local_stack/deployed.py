@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TABLES = ("accounts", "sessions", "usage", "vault")
 FUNCTIONS = (
-    *("authorizer", "conversation", "usage", "byok", "billing", "public", "admin"),
+    *("authorizer", "conversation", "worker", "usage", "byok", "billing", "public", "admin"),
     *("expiry", "month_end", "close", "statements"),
 )
 TABLE_TYPES = ("AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable")

@@ -35,11 +35,13 @@ from flowstack_core.settings import settings
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_kms import KMSClient
+    from mypy_boto3_sqs import SQSClient
 
     from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
     from flowstack_core.adapters.sqs_month_end import SQSMonthEndQueue
     from flowstack_core.services.accounts import AccountService
     from flowstack_core.services.closing import ClosingService
+    from flowstack_core.services.deferred import DeferredRequests, DeferredRunner
     from flowstack_core.services.month_end import CloseWorker, MonthEndService
     from flowstack_core.services.statements import StatementService
     from flowstack_core.services.subscriptions import SubscriptionService
@@ -60,6 +62,10 @@ def _config(attempts: int) -> Config:
 
 def _dynamodb(attempts: int) -> DynamoDBClient:
     return boto3.client("dynamodb", config=_config(attempts))
+
+
+def _sqs() -> SQSClient:
+    return boto3.client("sqs", config=_config(attempts=1))
 
 
 @cache
@@ -162,6 +168,41 @@ def conversation_service() -> ConversationService:
         ),
         fair_use=FairUseMeter(),
         own_credentials=CredentialFinder(_credentials(client), _cipher(), SystemClock()),
+    )
+
+
+@cache
+def deferred_requests() -> DeferredRequests:
+    """Return the service that accepts messages which are answered later, and finds them again."""
+    from flowstack_core.adapters.dynamodb_deferred import DynamoDBDeferredStore  # noqa: PLC0415
+    from flowstack_core.adapters.sqs_deferred import SqsDeferredQueue  # noqa: PLC0415
+    from flowstack_core.services.deferred import DeferredRequests  # noqa: PLC0415
+
+    client = hot_path_client()
+    return DeferredRequests(
+        conversation_service(),
+        DynamoDBDeferredStore(client, settings().sessions_table),
+        SqsDeferredQueue(_sqs(), settings().deferred_queue_url),
+        _clocks(client),
+        _retrier(),
+    )
+
+
+@cache
+def deferred_runner() -> DeferredRunner:
+    """Return the service that answers them."""
+    from flowstack_core.adapters.dynamodb_deferred import DynamoDBDeferredStore  # noqa: PLC0415
+    from flowstack_core.http.requests import stored_command  # noqa: PLC0415
+    from flowstack_core.services.deferred import DeferredRunner  # noqa: PLC0415
+
+    client = hot_path_client()
+    return DeferredRunner(
+        conversation_service(),
+        DynamoDBDeferredStore(client, settings().sessions_table),
+        _clocks(client),
+        RandomIds(),
+        _retrier(),
+        stored_command,
     )
 
 

@@ -37,9 +37,9 @@ class Settings:
     steps_queue_url: str = ""
     closes_queue_url: str = ""
     closes_dead_letters_url: str = ""
+    deferred_queue_url: str = ""
     event_bus_name: str = ""
     credentials_key: str = ""
-
     loopback_egress: bool = False
     vendors_endpoint: str | None = None
 
@@ -57,6 +57,7 @@ class Settings:
             steps_queue_url=environment.get("STEPS_QUEUE_URL", ""),
             closes_queue_url=environment.get("CLOSES_QUEUE_URL", ""),
             closes_dead_letters_url=environment.get("CLOSES_DEAD_LETTERS_URL", ""),
+            deferred_queue_url=environment.get("DEFERRED_QUEUE_URL", ""),
             event_bus_name=environment.get("EVENT_BUS_NAME", ""),
             credentials_key=environment.get("CREDENTIALS_KEY", ""),
             # Whatever a function elsewhere is told, it never goes where only it can go.

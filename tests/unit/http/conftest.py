@@ -10,6 +10,7 @@ import pytest
 
 from flowstack_core.http.admin_routes import admin_app
 from flowstack_core.http.conversation_routes import conversation_app
+from flowstack_core.http.openai_routes import doors, openai_app
 from flowstack_core.http.resolver import entry_point
 from tests.support.fakes import World
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
@@ -24,7 +25,8 @@ class ConversationApi:
     world: World = field(default_factory=World)
 
     def __post_init__(self) -> None:
-        self._handler = entry_point(conversation_app(lambda: self.world.service))
+        services = (lambda: self.world.service), (lambda: self.world.deferred)
+        self._handler = doors(conversation_app(*services), openai_app(*services))
 
     def send(
         self,
@@ -42,6 +44,22 @@ class ConversationApi:
             authorizer={"customer_id": self.world.customer_id, "tier": tier, "key_id": "key_1"},
         )
         return response_of(self._handler(event, LambdaContext()))
+
+    def get(self, path: str, customer_id: str | None = None) -> HttpResponse:
+        """GET ``path``."""
+        authorizer = {"customer_id": customer_id or self.world.customer_id, "tier": "starter"}
+        return response_of(
+            self._handler(http_event("GET", path, authorizer=authorizer), LambdaContext())
+        )
+
+    def complete(self, headers: dict[str, str] | None = None, **fields: Any) -> HttpResponse:
+        """POST a good /v1/chat/completions request with some fields replaced."""
+        body = {
+            "model": "claude-haiku-4-5",
+            "messages": [{"role": "user", "content": "Hello"}],
+            **fields,
+        }
+        return self.send("/v1/chat/completions", body, headers)
 
     def invoke(self, headers: dict[str, str] | None = None, **fields: Any) -> HttpResponse:
         """POST a good /invoke request with some fields replaced; ``None`` leaves one out."""

@@ -39,6 +39,15 @@ class Door:
         event = {"type": "REQUEST", "methodArn": METHOD_ARN, "headers": headers}
         return authorizer(lambda: self.service)(event, LambdaContext())
 
+    def ask_bearer(self, authorization: str) -> dict[str, Any]:
+        """Present a key as OpenAI's clients do: the event holds nothing else."""
+        event = {
+            "type": "TOKEN",
+            "methodArn": METHOD_ARN,
+            "authorizationToken": authorization,
+        }
+        return authorizer(lambda: self.service)(event, LambdaContext())
+
     def effect(self, text: str | None) -> str:
         """Return what the policy says."""
         (statement,) = self.ask(text)["policyDocument"]["Statement"]
@@ -59,6 +68,31 @@ def test_a_good_key_becomes_its_customer(door: Door, header: str) -> None:
     assert answer["context"]["customer_id"] == door.customer_id
     assert answer["context"]["tier"] == "starter"
     assert door.key.text not in str(answer)
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
+def test_a_bearer_s_key_becomes_its_customer(door: Door, scheme: str) -> None:
+    answer = door.ask_bearer(scheme + door.key.text)
+    assert answer["policyDocument"]["Statement"][0]["Effect"] == "Allow"
+    assert answer["context"]["customer_id"] == door.customer_id
+    assert door.key.text not in str(answer)
+
+
+@pytest.mark.parametrize("before", ["", "Basic ", "Bearer", "Token ", "Bearer fs_"])
+def test_what_is_no_bearer_s_key_is_refused(door: Door, before: str) -> None:
+    answer = door.ask_bearer(before + door.key.text)
+    assert answer["policyDocument"]["Statement"][0]["Effect"] == "Deny"
+
+
+def test_a_result_depends_on_nothing_but_the_header_it_is_kept_by(door: Door) -> None:
+    good = {"Authorization": f"Bearer {door.key.text}"}
+    event = {"type": "REQUEST", "methodArn": METHOD_ARN, "headers": {**good, "X-API-Key": "fs_x"}}
+    answer = authorizer(lambda: door.service)(event, LambdaContext())
+    assert answer["policyDocument"]["Statement"][0]["Effect"] == "Deny"
+    token = {"type": "TOKEN", "methodArn": METHOD_ARN, "authorizationToken": "Bearer fs_x"}
+    event = {**token, "headers": {"X-API-Key": door.key.text}}
+    answer = authorizer(lambda: door.service)(event, LambdaContext())
+    assert answer["policyDocument"]["Statement"][0]["Effect"] == "Deny"
 
 
 def test_a_mistyped_key_is_refused_without_a_read(door: Door) -> None:

@@ -102,6 +102,8 @@ def runtime_config(read_timeout: int) -> Config:
         connect_timeout=_CONNECT_TIMEOUT_SECONDS,
         read_timeout=read_timeout,
         retries={"total_max_attempts": 1, "mode": "standard"},
+        # A model may think for minutes, and a connection without a sound for so long is cut off.
+        tcp_keepalive=True,
     )
 
 

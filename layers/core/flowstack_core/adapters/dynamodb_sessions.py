@@ -1,9 +1,9 @@
 """Sessions, transcripts and idempotency keys in DynamoDB.
 
-Four kinds of items share the table. The *head* of a conversation is its latest session; a
-*record* is the durable trace of one session; a *turn* is one exchange of a transcript; a *claim*
-is the state of an idempotency key. Whether a session is alive is always a comparison of instants:
-that DynamoDB deletes expired items, and how late, is a matter of tidiness only (S2).
+Several kinds of items share the table. The *head* of a conversation is its latest session; a
+*record* is the durable trace of one session; a *turn* is one exchange of a transcript; claims and
+deferred requests have modules of their own. Whether a session is alive is always a comparison of
+instants: that DynamoDB deletes expired items, and how late, is a matter of tidiness only (S2).
 
 Functions build every request and name every condition after the rule it serves; the store sends
 them. A failed condition returns the item it failed on, so that nothing is read a second time.
@@ -17,6 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from flowstack_core.adapters.dynamodb_claims import (
+    answer_claim,
+    decode_claim,
+    delete_claim,
+    put_claim,
+)
 from flowstack_core.adapters.dynamodb_codec import (
     Item,
     contention,
@@ -36,6 +42,7 @@ from flowstack_core.adapters.dynamodb_codec import (
     string,
     transact,
 )
+from flowstack_core.adapters.dynamodb_deferred import end_run, ended_by
 from flowstack_core.adapters.dynamodb_usage import (
     adjust,
     count_release,
@@ -44,7 +51,7 @@ from flowstack_core.adapters.dynamodb_usage import (
     managed_included,
 )
 from flowstack_core.adapters.message_codec import decode_message, encode_message
-from flowstack_core.domain.idempotency import Claim, IdempotencyKey
+from flowstack_core.domain.idempotency import Claim
 from flowstack_core.domain.messages import turn_tokens
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.sessions import (
@@ -103,11 +110,6 @@ def record_key(customer_id: str, period: Period, session_id: str) -> dict[str, A
     return {"pk": string(f"RECORDS#{customer_id}#{period.name}"), "sk": string(session_id)}
 
 
-def claim_key(key: IdempotencyKey) -> dict[str, Any]:
-    """Return the key of an idempotency key's claim."""
-    return {"pk": string(f"IDEMPOTENCY#{key.customer_id}#{key.digest}"), "sk": string("CLAIM")}
-
-
 def held_partition(customer_id: str, period: Period) -> dict[str, str]:
     """Return the partition of the index of held sessions; only held heads carry it."""
     return string(f"{customer_id}#{period.name}")
@@ -129,21 +131,6 @@ def decode_session(head: Item) -> Session:
         in_flight={
             attempt: decode_instant(until["S"]) for attempt, until in head["in_flight"]["M"].items()
         },
-    )
-
-
-def decode_claim(item: Item) -> Claim:
-    """Read a claim."""
-    return Claim(
-        key=IdempotencyKey(
-            customer_id=item["customer_id"]["S"],
-            digest=item["digest"]["S"],
-            fingerprint=item["fingerprint"]["S"],
-        ),
-        owner=item["owner"]["S"],
-        lease_until=read_instant(item, "lease_until"),
-        expires_at=read_instant(item, "expires_at"),
-        answer=read_document(item["answer"]) if "answer" in item else None,
     )
 
 
@@ -330,67 +317,6 @@ def put_turn(table: str, turn: Turn) -> dict[str, Any]:
     }
 
 
-def answer_claim(table: str, claim: Claim, answer: dict[str, Any]) -> dict[str, Any]:
-    """Keep the answer for retries, if the key is still this attempt's (S3)."""
-    return {
-        "Update": {
-            "TableName": table,
-            "Key": claim_key(claim.key),
-            "UpdateExpression": "SET answer = :answer",
-            "ConditionExpression": "#owner = :owner",
-            "ExpressionAttributeNames": {"#owner": "owner"},
-            "ExpressionAttributeValues": {
-                ":answer": document_value(answer),
-                ":owner": string(claim.owner),
-            },
-        }
-    }
-
-
-def put_claim(table: str, claim: Claim, now: datetime) -> dict[str, Any]:
-    """Take an idempotency key that is free, forgotten, our own, or left by a dead attempt (S3).
-
-    The condition says what `Claim.may_be_taken_by` says.
-    """
-    return {
-        "TableName": table,
-        "Item": {
-            **claim_key(claim.key),
-            "customer_id": string(claim.key.customer_id),
-            "digest": string(claim.key.digest),
-            "fingerprint": string(claim.key.fingerprint),
-            "owner": string(claim.owner),
-            "lease_until": instant_value(claim.lease_until),
-            "expires_at": instant_value(claim.expires_at),
-            "ttl": epoch_value(claim.expires_at),
-        },
-        "ConditionExpression": (
-            "attribute_not_exists(pk) OR expires_at <= :now"
-            " OR (attribute_not_exists(answer) AND #owner = :owner)"
-            " OR (attribute_not_exists(answer) AND lease_until <= :now"
-            " AND fingerprint = :fingerprint)"
-        ),
-        "ExpressionAttributeNames": {"#owner": "owner"},
-        "ExpressionAttributeValues": {
-            ":now": instant_value(now),
-            ":owner": string(claim.owner),
-            ":fingerprint": string(claim.key.fingerprint),
-        },
-        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-    }
-
-
-def delete_claim(table: str, claim: Claim) -> dict[str, Any]:
-    """Give up our own unanswered claim."""
-    return {
-        "TableName": table,
-        "Key": claim_key(claim.key),
-        "ConditionExpression": "#owner = :owner AND attribute_not_exists(answer)",
-        "ExpressionAttributeNames": {"#owner": "owner"},
-        "ExpressionAttributeValues": {":owner": string(claim.owner)},
-    }
-
-
 def leave_session(table: str, conversation: Conversation, attempt_id: str) -> dict[str, Any]:
     """Take an attempt out of flight."""
     return {
@@ -548,16 +474,13 @@ class DynamoDBSessionStore:
     def _settle(self, settlement: Settlement, *, moves_activity: bool) -> bool | None:
         """Try one way of settling; ``None`` where the other one is the right one."""
         update = settle_head(self._table, settlement, moves_activity=moves_activity)
-        others = []
-        if settlement.turn is not None:
-            others.append(put_turn(self._table, settlement.turn))
-        if settlement.claim is not None and settlement.answer is not None:
-            others.append(answer_claim(self._table, settlement.claim, settlement.answer))
+        others = _settled_along(self._table, settlement)
+        failed: Sequence[Item | None] | None = None
         if others:
             failed = transact(self._client, {"Update": update}, *others)
             if failed is None:
                 return True
-            if failed[0] is None:  # the claim is no longer ours
+            if failed[0] is None:  # the claim, or the deferred request, is no longer ours
                 return False
             head = decode_session(failed[0]) if failed[0] else None
         else:
@@ -570,8 +493,12 @@ class DynamoDBSessionStore:
                 return True
         if head is None or head.session_id != settlement.session.session_id:
             return False
-        # Not in flight any more: settled before, by this very request.
-        return None if settlement.attempt_id in head.in_flight else True
+        if settlement.attempt_id in head.in_flight:
+            return None
+        # Not in flight any more: settled before, by this very request. A deferred one tells, too,
+        # if it was given up meanwhile.
+        run = settlement.run
+        return run is None or (failed is not None and ended_by(failed[-1], run, "succeeded"))
 
     def abandon(self, conversation: Conversation, attempt_id: str) -> Session | None:
         """Take the attempt out of flight; return the conversation's session as it now is."""
@@ -715,6 +642,19 @@ class DynamoDBSessionStore:
 def _closed(counter: Item | None) -> bool:
     """Whether a count failed because its period is closed."""
     return counter is not None and "closed_at" in counter
+
+
+def _settled_along(table: str, settlement: Settlement) -> list[dict[str, Any]]:
+    """Build what is written together with a settled head: turn, claim, deferred request."""
+    parts = []
+    if settlement.turn is not None:
+        parts.append(put_turn(table, settlement.turn))
+    if settlement.claim is not None and settlement.answer is not None:
+        parts.append(answer_claim(table, settlement.claim, settlement.answer))
+    if settlement.run is not None and settlement.answer is not None:
+        ended = end_run(table, settlement.run, "succeeded", "answer", settlement.answer)
+        parts.append({"Update": ended})
+    return parts
 
 
 def _failed_head(error: ClientError) -> Session | None:

@@ -1,4 +1,9 @@
-"""The Lambda authorizer of the REST API: an ``fs_`` key in, a policy and the customer out.
+"""The Lambda authorizers of the REST API: an ``fs_`` key in, a policy and the customer out.
+
+There are two, with this one handler. Our own routes have one of type ``REQUEST``, whose results
+are kept by the header ``X-API-Key``; those below ``/v1`` have one of type ``TOKEN``, kept by the
+header ``Authorization``. Each looks at nothing but the header that its results are kept by, so a
+request that carries two keys can never be given, or leave behind, the identity of the other one.
 
 API Gateway keeps the result for the authorizer's time to live, for all routes; the policy
 therefore covers the whole stage. See "Use API Gateway Lambda authorizers" in the API Gateway
@@ -42,11 +47,20 @@ def authorizer(service: Callable[[], AuthorizationService]) -> HttpFunction:
 
 
 def _key(event: dict[str, Any]) -> str:
-    """Return the key's text; header names come in whatever case the client wrote them."""
+    """Return the key's text, from the one place that the result is kept by."""
+    if event["type"] == "TOKEN":
+        return _bearer(event["authorizationToken"])
+    # Header names come in whatever case the client wrote them.
     for name, value in (event.get("headers") or {}).items():
         if name.lower() == KEY_HEADER:
             return str(value)
     return ""
+
+
+def _bearer(authorization: str) -> str:
+    """Return the token of ``Authorization: Bearer …`` (RFC 6750)."""
+    scheme, _, token = authorization.strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _policy(

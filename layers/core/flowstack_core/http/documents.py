@@ -79,6 +79,37 @@ class AnswerDocument(Document):
     history: HistoryFacts | None = None
 
 
+class AcceptedSession(Document):
+    """The session that a message was admitted to. ``new`` tells whether it started it."""
+
+    id: str
+    new: bool
+    agent: str
+    conversation_id: str
+    period: str
+
+
+class FailureDocument(Document):
+    """Why a message that was to be answered later has no answer."""
+
+    error: str
+    error_code: str
+    details: dict[str, JsonValue]
+
+
+class RequestDocument(Document):
+    """A message that is answered later. It has its outcome at ``answered_by`` at the latest."""
+
+    request_id: str
+    status: Literal["queued", "running", "succeeded", "failed"]
+    accepted_at: datetime
+    answered_by: datetime
+    expires_at: datetime
+    session: AcceptedSession
+    answer: AnswerDocument | None = None
+    failure: FailureDocument | None = None
+
+
 class PeriodDocument(Document):
     """The present billing period."""
 
@@ -192,7 +223,7 @@ _ERRORS: dict[int, str] = {
     400: "The request is wrong; nothing was changed or counted.",
     401: "The API key is missing, unknown, expired or revoked.",
     403: "The tier does not include what was asked for, or only the operator may do it.",
-    404: "There is no such thing.",
+    404: "There is no such thing, or not for this caller.",
     406: "There is no form of the document that the header `Accept` asks for.",
     409: "The idempotency key is in use, or the change does not fit the present state.",
     413: "The body is too large.",
@@ -205,22 +236,39 @@ _ERRORS: dict[int, str] = {
 }
 
 
-_MESSAGE_ERRORS = tuple(status for status in _ERRORS if status not in {404, 406})
+_OF_MESSAGES = tuple(status for status in _ERRORS if status not in {404, 406})
 
 
 def documented(
-    document: type[Document], description: str, *statuses: int
+    document: type[Document],
+    description: str,
+    *statuses: int,
+    error: type[Document] = ErrorEnvelope,
 ) -> dict[int, OpenAPIResponse]:
-    """Return the responses of a route for OpenAPI: the document, and the errors it can give.
-
-    Without ``statuses`` these are all that a message can meet.
-    """
+    """Return the responses of a route for OpenAPI: the document, and the errors it can give."""
     responses: dict[int, Any] = {
         200: {"description": description, "content": {"application/json": {"model": document}}}
     }
-    for status in statuses or _MESSAGE_ERRORS:
+    for status in statuses:
         responses[status] = {
             "description": _ERRORS[status],
-            "content": {"application/json": {"model": ErrorEnvelope}},
+            "content": {"application/json": {"model": error}},
         }
+    return responses
+
+
+def documented_answer(
+    document: type[Document],
+    accepted: type[Document],
+    *statuses: int,
+    error: type[Document] = ErrorEnvelope,
+) -> dict[int, OpenAPIResponse]:
+    """Return the responses of a route that takes messages and answers at once or later."""
+    responses: dict[int, Any] = documented(
+        document, "The model's answer.", *_OF_MESSAGES, *statuses, error=error
+    )
+    responses[202] = {
+        "description": "Accepted; the answer is fetched from `Location` later.",
+        "content": {"application/json": {"model": accepted}},
+    }
     return responses

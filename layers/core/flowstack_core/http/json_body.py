@@ -37,7 +37,20 @@ def check_json_body(body: str | None, content_type: str | None) -> None:
             f"The body has {size} bytes; at most {MAX_BYTES} are accepted.",
             details={"size": size, "maximum": MAX_BYTES, "hint": "Send less history."},
         )
-    _check_depth(_parse(body))
+    parse_json(body)
+
+
+def parse_json(text: str) -> Any:
+    """Read JSON from outside.
+
+    Raises
+    ------
+    InvalidRequestError
+        It is none, or it is too deep.
+    """
+    document = _parse(text)
+    _check_depth(document)
+    return document
 
 
 def _parse(body: str) -> Any:

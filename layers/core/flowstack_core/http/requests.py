@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -31,8 +32,8 @@ from flowstack_core.services.conversations import MessageCommand
 DEFAULT_MODEL = "claude-sonnet-4-6"
 """What ``/chat`` asks where the caller names no model."""
 
-_MAX_MESSAGES = 2_000
-_MAX_TOOLS = 128
+MAX_MESSAGES = 2_000
+MAX_TOOLS = 128
 _MAX_CHAT_CHARACTERS = 200_000
 
 
@@ -134,7 +135,7 @@ class _ModelBody(_Body):
     byok_credentials: dict[str, SecretStr] | None = Field(default=None, max_length=8)
     byok: bool = False
     system: Text | None = Field(default=None, max_length=400_000)
-    tools: list[ToolBody] = Field(default_factory=list, max_length=_MAX_TOOLS)
+    tools: list[ToolBody] = Field(default_factory=list, max_length=MAX_TOOLS)
     temperature: float | None = Field(default=None, ge=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
 
@@ -178,7 +179,7 @@ class InvokeBody(_ModelBody):
 
     provider: str = Field(min_length=1, max_length=64)
     model: str = Field(min_length=1, max_length=256)
-    messages: list[MessageBody] = Field(min_length=1, max_length=_MAX_MESSAGES)
+    messages: list[MessageBody] = Field(min_length=1, max_length=MAX_MESSAGES)
     agent: Name = "default"
 
     def command(self, idempotency_key: str | None) -> MessageCommand:
@@ -217,7 +218,7 @@ class ChatBody(_ModelBody):
     agent: Name
     message: (
         Annotated[Text, Field(min_length=1, max_length=_MAX_CHAT_CHARACTERS)]
-        | Annotated[list[UserPart], Field(min_length=1, max_length=_MAX_TOOLS)]
+        | Annotated[list[UserPart], Field(min_length=1, max_length=MAX_TOOLS)]
     )
     provider: str = Field(default="bedrock", min_length=1, max_length=64)
     model: str = Field(default=DEFAULT_MODEL, min_length=1, max_length=256)
@@ -248,6 +249,16 @@ class StoreCredentialsBody(_Body):
 
 def _revealed(secrets: Mapping[str, SecretStr]) -> dict[str, str]:
     return {name: secret.get_secret_value() for name, secret in secrets.items()}
+
+
+_BODIES: Mapping[str, type[InvokeBody | ChatBody]] = MappingProxyType(
+    {"invoke": InvokeBody, "chat": ChatBody}
+)
+
+
+def stored_command(operation: str, body: dict[str, Any]) -> MessageCommand:
+    """Make the command again of a request whose fingerprint was kept; it has no credentials."""
+    return _BODIES[operation].model_validate(body).command(None)
 
 
 def _blocks(

@@ -30,27 +30,38 @@ _MAX_PROBLEMS = 10
 _MAX_SHOWN = 200
 
 HttpFunction = Callable[[dict[str, Any], Any], dict[str, Any]]
+ErrorRenderer = Callable[[FlowStackError, str], Response[str]]
+"""Renders an error of the request with an id, in the form that the door's clients understand."""
 
 
-def create_app() -> APIGatewayRestResolver:
-    """Return a resolver that validates requests and renders every failure as an envelope."""
+def enveloped(error: FlowStackError, api_request_id: str) -> Response[str]:
+    """Render an error as FlowStack's own clients expect it."""
+    return json_response(
+        int(status_of(error)), envelope(error, api_request_id), error_headers(error)
+    )
+
+
+def create_app(render: ErrorRenderer = enveloped) -> APIGatewayRestResolver:
+    """Return a resolver that validates requests and renders every failure the same way."""
     app = APIGatewayRestResolver(enable_validation=True, serializer=_serialize)
     for kind, translate in _TRANSLATIONS.items():
-        app.exception_handler(kind)(_responder(app, translate))
-    app.not_found(_responder(app, _unknown_route))
+        app.exception_handler(kind)(_responder(app, translate, render))
+    app.not_found(_responder(app, _unknown_route, render))
     return app
 
 
 def _responder(
-    app: APIGatewayRestResolver, translate: Callable[[Any], FlowStackError]
+    app: APIGatewayRestResolver,
+    translate: Callable[[Any], FlowStackError],
+    render: ErrorRenderer,
 ) -> Callable[[Exception], Response[str]]:
     def respond(error: Exception) -> Response[str]:
-        return error_response(app, translate(error))
+        return _refused(translate(error), request_id(app), render)
 
     return respond
 
 
-def entry_point(app: APIGatewayRestResolver) -> HttpFunction:
+def entry_point(app: APIGatewayRestResolver, render: ErrorRenderer = enveloped) -> HttpFunction:
     """Return the Lambda handler of a resolver, with logs that name request and customer."""
 
     @logger.inject_lambda_context(clear_state=True)
@@ -65,23 +76,19 @@ def entry_point(app: APIGatewayRestResolver) -> HttpFunction:
             _check_body(APIGatewayProxyEvent(event))
             return app.resolve(event, context)
         except FlowStackError as error:
-            return _before_routing(error, request.get("requestId", ""))
+            return _before_routing(_refused(error, request.get("requestId", ""), render))
         finally:
             telemetry.flush()
 
     return handler
 
 
-def error_response(app: APIGatewayRestResolver, error: FlowStackError) -> Response[str]:
+def _refused(error: FlowStackError, api_request_id: str, render: ErrorRenderer) -> Response[str]:
     """Render an error, and leave a line about it in the log."""
-    return _error_response(error, request_id(app))
-
-
-def _error_response(error: FlowStackError, api_request_id: str) -> Response[str]:
-    status = int(status_of(error))
-    logger.info("refused", extra={"error_code": error.code, "status": status})
+    response = render(error, api_request_id)
+    logger.info("refused", extra={"error_code": error.code, "status": response.status_code})
     telemetry.count_error(error)
-    return json_response(status, envelope(error, api_request_id), error_headers(error))
+    return response
 
 
 def json_response(
@@ -129,9 +136,8 @@ def _check_body(request: APIGatewayProxyEvent) -> None:
         check_json_body(request.decoded_body, request.headers.get("content-type"))
 
 
-def _before_routing(error: FlowStackError, api_request_id: str) -> dict[str, Any]:
-    """Render an error that is met before there is a route, as the resolver would."""
-    response = _error_response(error, api_request_id)
+def _before_routing(response: Response[str]) -> dict[str, Any]:
+    """Write the answer to what is refused before there is a route, as the resolver would."""
     return {
         "statusCode": response.status_code,
         "multiValueHeaders": {

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from aws_lambda_powertools import Logger
+
 from flowstack_core.domain import errors
 from flowstack_core.domain.errors import FlowStackError
 from flowstack_core.metrics import MetricLog
+from flowstack_core.services.conversations import Answer
+
+logger = Logger()
 
 _REFUSALS: Mapping[type[FlowStackError], str] = MappingProxyType(
     {
@@ -25,6 +30,29 @@ _metrics = MetricLog("api")
 def count(name: str, value: int = 1) -> None:
     """Add to a metric of this request."""
     _metrics.count(name, value)
+
+
+def count_answer(operation: str, answer: Answer) -> None:
+    """Count an answer, and leave a line about it in the log; a repeat counts nothing."""
+    logger.info(
+        "answered",
+        extra={
+            "operation": operation,
+            "session_id": answer.document["session"]["id"],
+            "session_started": answer.session_started,
+            "replayed": answer.replayed,
+            "tokens": answer.usage_tokens,
+        },
+    )
+    if not answer.replayed:
+        count("MessagesAnswered")
+        count("SessionsStarted", int(answer.session_started))
+        count("Tokens", answer.usage_tokens)
+
+
+def count_run() -> None:
+    """Count a run of a deferred request, whatever comes of it."""
+    count("DeferredRuns")
 
 
 def count_error(error: FlowStackError) -> None:

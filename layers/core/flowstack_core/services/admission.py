@@ -100,6 +100,7 @@ class Admission:
         attempt_id: str,
         clock: Clock,
         budget: TimeBudget,
+        runs_for: timedelta | None = None,
     ) -> Ticket:
         """Admit one message, which arrives now.
 
@@ -107,6 +108,8 @@ class Admission:
         ----------
         follow_up_expected
             Which of the two writes to try first. Only the cost depends on it, never the outcome.
+        runs_for
+            How long it can be running; as long as ``budget`` lasts where nothing is said.
 
         Raises
         ------
@@ -122,7 +125,7 @@ class Admission:
             conversation=conversation,
             attempt_id=attempt_id,
             at=at,
-            busy_until=at + timedelta(seconds=budget.remaining_seconds()) + _OVERRUN,
+            busy_until=at + (runs_for or timedelta(seconds=budget.remaining_seconds()) + _OVERRUN),
             managed=managed,
         )
         session_id = self._ids.session_id(at)

@@ -1,9 +1,12 @@
-"""Messages in, answers out: the use case behind ``/invoke`` and ``/chat``.
+"""Messages in, answers out: the use case behind every door that takes messages.
 
 The order is fixed: everything that can be refused without a store is refused first; then the
 idempotency key is claimed, the message admitted, the model called, and answer and session
 settled in one write. Whatever fails after admission withdraws the attempt, so that a session in
 which nothing was processed is not billed (S5).
+
+A door that answers at once takes all steps with `ConversationService.answer`; one that answers
+later (`flowstack_core.services.deferred`) takes the same steps, the model's in another function.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
-from flowstack_core.domain.catalogue import Catalogue, ResolvedModel
+from flowstack_core.domain.catalogue import Catalogue, Model, ResolvedModel
+from flowstack_core.domain.deferred import Run
 from flowstack_core.domain.errors import (
     IdempotencyConflictError,
     InvalidRequestError,
@@ -68,6 +72,9 @@ _SETTLE_RESERVE_SECONDS = 3.0
 """Kept back from the model, so that its answer can be settled and delivered."""
 
 _SHORTEST_MODEL_SECONDS = 1.0
+LONGEST_MODEL_SECONDS = 600.0
+"""What a deferred request gives its model; one that is answered at once never has as much."""
+
 _DELIVERY_RESERVE_SECONDS = 0.3
 
 
@@ -129,7 +136,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Exchange:
+class Exchange:
     """One message on its way through, with everything that was decided about it so far."""
 
     caller: Caller
@@ -184,21 +191,54 @@ class ConversationService:
         FlowStackError
             Each refusal and failure by its own class; none of them counts a session.
         """
-        try:
-            return self._answer(caller, command, budget)
-        except TierLimitationError as refusal:
-            if not plan_for(caller.tier).managed_models:
-                raise
-            # The caller's tier was out of date, and stored credentials were not looked for.
-            present = replace(caller, tier=Tier(refusal.details["tier"]))
-            return self._answer(present, command, budget)
+        return with_tier_in_force(caller, lambda who: self._answer(who, command, budget))
 
     def _answer(self, caller: Caller, command: MessageCommand, budget: TimeBudget) -> Answer:
+        exchange = self.receive(caller, command, budget)
+        exchange = self.claim(exchange, command.operation)
+        if exchange.claim is not None and exchange.claim.answer is not None:
+            return Answer(exchange.claim.answer, replayed=True)
+        try:
+            ticket = self.admit(exchange)
+            try:
+                return self.complete(exchange, ticket)
+            except BaseException:
+                # Also on a bug or a kill signal: what was not processed must not stay counted.
+                self.withdraw(ticket, exchange.clock, budget)
+                raise
+        except BaseException:
+            self.drop(exchange)
+            raise
+
+    def receive(
+        self,
+        caller: Caller,
+        command: MessageCommand,
+        budget: TimeBudget,
+        *,
+        managed: bool | None = None,
+    ) -> Exchange:
+        """Refuse what can be refused without admitting it; nothing is written.
+
+        Parameters
+        ----------
+        managed
+            Whether the operator's account pays for the model, where the message was admitted
+            before; ``None`` leaves it to the message and the customer's tier.
+
+        Raises
+        ------
+        FlowStackError
+            The message, its model or its size is wrong, credentials are missing or cannot be had,
+            or fair use was exceeded.
+        """
         clock = self._retry(lambda: self._clocks.for_customer(caller.customer_id), budget)
         now = clock.now()
-        command = replace(command, credentials=self._credentials(caller, command, now, budget))
+        if not managed:
+            wanted = replace(command, byok=command.byok or managed is False)
+            command = replace(command, credentials=self._credentials(caller, wanted, now, budget))
         check_external_id(command.credentials, caller.customer_id)
-        exchange = _Exchange(
+        exchange = Exchange(
             caller=caller,
             command=command,
             model=self._resolve_model(command, now),
@@ -208,14 +248,7 @@ class ConversationService:
         )
         _check_request(command, exchange.model)
         self._check_fair_use(exchange, now)
-        exchange = replace(exchange, claim=self._claim(exchange, now))
-        if exchange.claim is not None and exchange.claim.answer is not None:
-            return Answer(exchange.claim.answer, replayed=True)
-        try:
-            return self._process(exchange)
-        except BaseException:
-            self._drop(exchange)
-            raise
+        return exchange
 
     def _credentials(
         self, caller: Caller, command: MessageCommand, now: datetime, budget: TimeBudget
@@ -258,34 +291,52 @@ class ConversationService:
         region = credentials.values.get("region", self._region)
         return self._catalogue.resolve_own(command.model, command.provider, region, today)
 
-    def _process(self, exchange: _Exchange) -> Answer:
-        command, clock, budget = exchange.command, exchange.clock, exchange.budget
-        ticket = self._admission.admit(
+    def admit(self, exchange: Exchange, *, runs_for: timedelta | None = None) -> Ticket:
+        """Admit the message to its session (S1, Q1, P4).
+
+        Parameters
+        ----------
+        runs_for
+            How long its answer may take; as long as the request has where nothing is said.
+        """
+        command = exchange.command
+        return self._admission.admit(
             Conversation(exchange.caller.customer_id, command.agent, command.conversation_id),
             managed=exchange.managed,
             follow_up_expected=command.operation == "chat" or len(command.messages) > 1,
             attempt_id=exchange.attempt_id,
-            clock=clock,
-            budget=budget,
+            clock=exchange.clock,
+            budget=exchange.budget,
+            runs_for=runs_for,
         )
-        try:
-            history, dropped = self._history(exchange, ticket)
-            answer = self._ask_model(exchange, history)
-            document = _document(exchange, answer, ticket, clock.now(), dropped)
-            self._settle(exchange, ticket, answer, document)
-        except BaseException:
-            # Also on a bug or a kill signal: what was not processed must not stay counted.
-            self._admission.withdraw(ticket, clock, budget)
-            raise
+
+    def complete(self, exchange: Exchange, ticket: Ticket, run: Run | None = None) -> Answer:
+        """Ask the model and settle its answer, with the ``run`` of a deferred request if it is one.
+
+        On any failure the attempt is still in flight: the caller withdraws it.
+        """
+        history, dropped = self._history(exchange, ticket)
+        answer = self._ask_model(exchange, history)
+        document = _document(exchange, answer, ticket, exchange.clock.now(), dropped)
+        self._settle(exchange, ticket, answer, document, run)
         if exchange.managed:
             self._fair_use.record_managed_tokens(
-                exchange.caller.customer_id, answer.usage.total_tokens, clock.now()
+                exchange.caller.customer_id, answer.usage.total_tokens, exchange.clock.now()
             )
         return Answer(
             document, session_started=ticket.started, usage_tokens=answer.usage.total_tokens
         )
 
-    def _check_fair_use(self, exchange: _Exchange, now: datetime) -> None:
+    def withdraw(self, ticket: Ticket, clock: Clock, budget: TimeBudget) -> None:
+        """Give up an admitted message that was not processed (S5)."""
+        self._admission.withdraw(ticket, clock, budget)
+
+    def models(self, customer_id: str, budget: TimeBudget) -> tuple[Model, ...]:
+        """Return the managed models that can be asked today."""
+        clock = self._retry(lambda: self._clocks.for_customer(customer_id), budget)
+        return self._catalogue.available(self._region, clock.now().date())
+
+    def _check_fair_use(self, exchange: Exchange, now: datetime) -> None:
         """Refuse what goes beyond fair use (F1); a refusal first makes sure of the tier (P1)."""
         caller, managed = exchange.caller, exchange.managed
         refusal = self._fair_use.admit(
@@ -313,16 +364,23 @@ class ConversationService:
             retry_after_seconds=refusal.retry_after_seconds,
         )
 
-    def _claim(self, exchange: _Exchange, now: datetime) -> Claim | None:
-        """Take the request's idempotency key, or find its answer (S3)."""
+    def claim(self, exchange: Exchange, operation: str) -> Exchange:
+        """Take the request's idempotency key, or find its answer (S3).
+
+        Parameters
+        ----------
+        operation
+            What the key stands for: under one key, another operation is another request.
+        """
         command, attempt_id, budget = exchange.command, exchange.attempt_id, exchange.budget
         if command.idempotency_key is None:
-            return None
+            return exchange
+        now = exchange.clock.now()
         try:
             key = idempotency_key(
                 exchange.caller.customer_id,
                 command.idempotency_key,
-                command.operation,
+                operation,
                 command.fingerprint,
             )
         except ValueError as error:
@@ -335,7 +393,7 @@ class ConversationService:
         )
         found = self._retry(lambda: self._sessions.claim(wanted, now), budget)
         if found.owner == attempt_id:
-            return found
+            return replace(exchange, claim=found)
         if found.key.fingerprint != key.fingerprint:
             raise IdempotencyConflictError(
                 "This Idempotency-Key was used before with a different request.",
@@ -347,9 +405,9 @@ class ConversationService:
                 details={"hint": "Retry after the given time to get its answer."},
                 retry_after_seconds=2,
             )
-        return found
+        return replace(exchange, claim=found)
 
-    def _drop(self, exchange: _Exchange) -> None:
+    def drop(self, exchange: Exchange) -> None:
         """Let a retry run at once after a failure; if that fails, its lease runs out by itself."""
         claim = exchange.claim
         if claim is None:
@@ -361,7 +419,7 @@ class ConversationService:
                 reserve_seconds=_DELIVERY_RESERVE_SECONDS,
             )
 
-    def _history(self, exchange: _Exchange, ticket: Ticket) -> tuple[tuple[Message, ...], int]:
+    def _history(self, exchange: Exchange, ticket: Ticket) -> tuple[tuple[Message, ...], int]:
         """Return the messages for the model, and how many old turns had to be left out."""
         command = exchange.command
         limit = context_budget(exchange.model, command.system, command.tools, command.max_tokens)
@@ -376,11 +434,13 @@ class ConversationService:
         check_conversation(history)
         return history, dropped
 
-    def _ask_model(self, exchange: _Exchange, history: tuple[Message, ...]) -> ModelAnswer:
+    def _ask_model(self, exchange: Exchange, history: tuple[Message, ...]) -> ModelAnswer:
         command, model = exchange.command, exchange.model
         # First of all: the first client of a provider takes a while to load.
         client = self._model_clients.client(command.provider, command.credentials)
-        seconds = exchange.budget.remaining_seconds() - _SETTLE_RESERVE_SECONDS
+        seconds = min(
+            exchange.budget.remaining_seconds() - _SETTLE_RESERVE_SECONDS, LONGEST_MODEL_SECONDS
+        )
         if seconds < _SHORTEST_MODEL_SECONDS:
             raise ModelTimeoutError(
                 "There was no time left to ask the model. Nothing was counted.",
@@ -399,7 +459,12 @@ class ConversationService:
         )
 
     def _settle(
-        self, exchange: _Exchange, ticket: Ticket, answer: ModelAnswer, document: dict[str, Any]
+        self,
+        exchange: Exchange,
+        ticket: Ticket,
+        answer: ModelAnswer,
+        document: dict[str, Any],
+        run: Run | None,
     ) -> None:
         command = exchange.command
         turn = None
@@ -419,7 +484,8 @@ class ConversationService:
             tokens=answer.usage,
             turn=turn,
             claim=exchange.claim,
-            answer=document if exchange.claim is not None else None,
+            run=run,
+            answer=document if exchange.claim is not None or run is not None else None,
         )
         try:
             settled = self._retrier.run(
@@ -446,6 +512,20 @@ class ConversationService:
         )
 
 
+def with_tier_in_force(caller: Caller, step: Callable[[Caller], Result]) -> Result:
+    """Take a step for the caller, and once more if its tier turns out to be out of date.
+
+    Where managed models are refused to a caller whose tier has them, stored credentials were not
+    looked for (P4); with the tier in force they are.
+    """
+    try:
+        return step(caller)
+    except TierLimitationError as refusal:
+        if not plan_for(caller.tier).managed_models:
+            raise
+        return step(replace(caller, tier=Tier(refusal.details["tier"])))
+
+
 def _check_request(command: MessageCommand, model: ResolvedModel) -> None:
     """Refuse what the model could never answer, before anything is written."""
     model.check_supports(
@@ -464,7 +544,7 @@ def _check_request(command: MessageCommand, model: ResolvedModel) -> None:
 
 
 def _document(
-    exchange: _Exchange,
+    exchange: Exchange,
     answer: ModelAnswer,
     ticket: Ticket,
     delivered_at: datetime,

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from flowstack_core.domain.api_keys import KeyRecord
 from flowstack_core.domain.closing import Closing
+from flowstack_core.domain.deferred import DeferredRequest, Run
 from flowstack_core.domain.idempotency import Claim, IdempotencyKey
 from flowstack_core.domain.messages import Message, ModelAnswer, ModelRequest, TokenUsage
 from flowstack_core.domain.month_end import ClosePage, Listing, MonthEndRun, PageState
@@ -181,8 +182,9 @@ class Settlement:
         When the answer is delivered (S2).
     turn
         The exchange to keep, where the server keeps the conversation.
-    claim, answer
-        The idempotency key and the answer to give to its retries, where the request had one.
+    claim, run, answer
+        The idempotency key and the run of a deferred request, where there is one, and the answer
+        to keep with them.
     """
 
     session: Session
@@ -192,6 +194,7 @@ class Settlement:
     tokens: TokenUsage
     turn: Turn | None = None
     claim: Claim | None = None
+    run: Run | None = None
     answer: dict[str, Any] | None = None
 
 
@@ -254,6 +257,62 @@ class SessionStore(Protocol):
 
     def records(self, customer_id: str, period: Period) -> Iterator[SessionRecord]:
         """Yield the records of all sessions started in the period."""
+        ...
+
+
+# --- deferred requests ---------------------------------------------------------------------
+
+
+class DeferredStore(Protocol):
+    """Requests that were admitted and are answered later.
+
+    Their answer is written by the `Settlement` that settles their session.
+    """
+
+    def accept(self, request: DeferredRequest, body: dict[str, Any], claim: Claim | None) -> bool:
+        """Keep a new request, and its id as the answer to its idempotency key, all or nothing.
+
+        ``False`` if the key is no longer ours.
+
+        Raises
+        ------
+        PayloadTooLargeError
+            The body cannot be kept.
+        """
+        ...
+
+    def take_back(self, request: DeferredRequest, claim: Claim | None) -> bool:
+        """Forget a request and its idempotency key; ``False`` if a run has begun."""
+        ...
+
+    def request(self, customer_id: str, request_id: str) -> DeferredRequest | None:
+        """Return the request as it stands, read consistently."""
+        ...
+
+    def body(self, customer_id: str, request_id: str) -> dict[str, Any] | None:
+        """Return what was asked for."""
+        ...
+
+    def begin(self, run: Run, now: datetime) -> DeferredRequest | None:
+        """Begin a run if the request may be run; return the request as it then stands."""
+        ...
+
+    def fail(self, run: Run, failure: dict[str, Any]) -> bool:
+        """Record that there will be no answer; ``False`` if the run is no longer the last one."""
+        ...
+
+
+class DeferredQueue(Protocol):
+    """The way to whoever runs deferred requests: at least once, in any order."""
+
+    def send(self, customer_id: str, request_id: str) -> None:
+        """Have the request run.
+
+        Raises
+        ------
+        StoreContentionError
+            Whether it will be run is not known.
+        """
         ...
 
 
@@ -645,6 +704,9 @@ __all__ = [
     "Customer",
     "CustomerClocks",
     "CustomerDirectory",
+    "DeferredQueue",
+    "DeferredRequest",
+    "DeferredStore",
     "EventPublisher",
     "IdempotencyKey",
     "Ids",
@@ -660,6 +722,7 @@ __all__ = [
     "Page",
     "PeriodClosed",
     "PeriodNotOpen",
+    "Run",
     "SessionAlive",
     "SessionStore",
     "Settlement",
