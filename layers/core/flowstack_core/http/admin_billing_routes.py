@@ -11,7 +11,7 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from flowstack_core.domain.errors import NotFoundError
-from flowstack_core.domain.month_end import Progress, Run
+from flowstack_core.domain.month_end import MonthEndRun, Progress
 from flowstack_core.domain.periods import Period, instant
 from flowstack_core.http.admin_bodies import TierBody
 from flowstack_core.http.resolver import json_response, operator_of
@@ -43,7 +43,7 @@ _FAILURES_SHOWN = 100
 # --- documents -----------------------------------------------------------------------------
 
 
-def run_document(run: Run) -> dict[str, Any]:
+def run_document(run: MonthEndRun) -> dict[str, Any]:
     """Render the run of a month end; ``customers`` are those listed so far."""
     return {
         "period": run.period.name,
