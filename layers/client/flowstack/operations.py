@@ -1,0 +1,57 @@
+"""What is asked of the API, as values: sync and async clients send the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import quote
+
+from flowstack.exceptions import InvalidRequestError
+
+Result = TypeVar("Result")
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[Result]):
+    """One request, and how to read its answer.
+
+    Attributes
+    ----------
+    read
+        Makes the result of the answer's JSON document, or of its text where ``accept`` is no JSON.
+    repeatable
+        Whether sending it twice has the effect of sending it once. If not, it is repeated only
+        where the first one certainly had none.
+    idempotency_key
+        The name of this request; one is made up for every POST that has none.
+    """
+
+    method: Method
+    path: str
+    read: Callable[[Any], Result]
+    body: Mapping[str, Any] | None = None
+    query: Mapping[str, str] | None = None
+    accept: str = "application/json"
+    repeatable: bool = True
+    idempotency_key: str | None = None
+    timeout: float | None = None
+
+
+def segment(text: str) -> str:
+    """Return ``text`` fit to be one segment of a path.
+
+    Raises
+    ------
+    InvalidRequestError
+        It is empty, or would lead elsewhere.
+    """
+    if text in {"", ".", ".."}:
+        raise InvalidRequestError("A name in a path must not be empty.")
+    return quote(text, safe="")
+
+
+def present(**fields: Any) -> dict[str, Any]:
+    """Return the fields that are not ``None``."""
+    return {name: value for name, value in fields.items() if value is not None}
