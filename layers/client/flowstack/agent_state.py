@@ -142,7 +142,6 @@ class AgentState:
     def tool(
         self,
         function: Callable[..., Any] | None = None,
-        /,
         *,
         name: str | None = None,
         description: str | None = None,

@@ -173,7 +173,7 @@ class InvokeExchange(_Exchange):
         self._messages.append({"role": "user", "content": [each.part() for each in results]})
 
     def recovers(self, error: FlowStackError) -> bool:  # noqa: ARG002
-        """Tell whether another operation can make good for an error: the history is the caller's."""
+        """Tell whether another operation can make good for an error: none here."""
         return False
 
 
