@@ -40,6 +40,10 @@ class Document(BaseModel):
         )
         return [*type(self).model_fields, *(self.model_extra or {}), *derived]
 
+    def items(self) -> list[tuple[str, Any]]:
+        """Return the names and values of all fields, derived ones included."""
+        return [(name, self[name]) for name in self.keys()]
+
     def get(self, name: str, default: Any = None) -> Any:
         """Return a field, or ``default`` where there is none of this name."""
         return getattr(self, name) if name in self else default

@@ -102,8 +102,8 @@ class _Sender:
     @property
     def _direct(self) -> Mapping[str, None]:
         """Loopback is reached without a proxy: it would see the key on its way there."""
-        host = self.endpoint.host
-        return {f"all://{host}": None} if _LOOPBACK.fullmatch(host) else {}
+        local = _LOOPBACK.fullmatch(self.endpoint.host) is not None
+        return dict.fromkeys(("all://", "http://", "https://")) if local else {}
 
     def _named(self, operation: Operation[Result]) -> Operation[Result]:
         """Name a POST, once for all its attempts, so that a repeat is known for one."""

@@ -298,7 +298,7 @@ def undo(context: typer.Context, *, preview: Preview = False, json_: Json = Fals
 
 
 def _show_preview(out: Output, preview: Any) -> None:
-    out.answer(preview, facts(*((name, preview[name]) for name in preview.keys())))
+    out.answer(preview, facts(*preview.items()))
 
 
 def _make_sure(question: str, *, yes: bool) -> None:
@@ -439,7 +439,11 @@ def byok_store(
     provider: Annotated[str, typer.Argument(help="The provider.")],
     file: Annotated[
         Path | None,
-        typer.Option(help="A JSON file with the fields; without it they are asked for, unseen."),
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="A JSON file with the fields; without it they are asked for, unseen.",
+        ),
     ] = None,
     *,
     json_: Json = False,

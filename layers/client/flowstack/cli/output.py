@@ -67,7 +67,7 @@ def console_on(stream: TextIO) -> Console:
 
 def _plain(document: object) -> object:
     if isinstance(document, Document):
-        return {name: _plain(document[name]) for name in document.keys()}
+        return {name: _plain(value) for name, value in document.items()}
     if isinstance(document, BaseModel):
         return document.model_dump(mode="json")
     if isinstance(document, list):
