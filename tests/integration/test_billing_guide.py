@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from flowstack import Agent, QuotaExceededError, costs
+from flowstack import Agent, Money, QuotaExceededError, costs
 from tests.integration.conftest import Customer, Stack
 from tests.support.billing_guide import Sample, find_guide, samples_of
 from tests.support.fake_api import FakeVault
@@ -207,7 +207,7 @@ def test_the_limit_is_told_with_both_numbers(
 def test_the_budget_guard_and_the_alerts_do_their_sums(reader: Reader) -> None:
     guard = ran(reader, "def budget_guard")("budget_guard")
     assert guard(10.0)["error"] == "Budget exceeded"
-    assert guard(30.5)["budget_remaining"] == costs.Money("1.50")
+    assert guard(30.5)["budget_remaining"] == Money("1.50")
     alerts = ran(reader, "def setup_usage_alerts")("setup_usage_alerts")
     assert alerts([0])["alerts_triggered"] == reader.alerts
     assert alerts()["next_reset"] > datetime.now(UTC).date()

@@ -239,13 +239,14 @@ class FakeApi:
 
     def _subscription(self, request: httpx.Request) -> httpx.Response:
         asked = json.loads(request.content) if request.content else {}
-        pending = {
+        changes: dict[str, dict[str, Any]] = {
             "downgrade": {
                 "tier": asked.get("tier"),
                 "effective_at": "2026-12-01T00:00:00.000Z",
             },
             "cancel": {"tier": "free", "effective_at": "2026-12-01T00:00:00.000Z"},
-        }.get(asked.get("action", ""))
+        }
+        pending = changes.get(asked.get("action", ""))
         if request.url.params.get("preview") == "true":
             return httpx.Response(
                 200, json={"preview": {"action": asked["action"], **(pending or {})}}

@@ -129,7 +129,7 @@ class Agent(AgentState):
         return self.billing.list_byok_credentials()
 
     def delete_byok_credentials(self, provider: str) -> bool:
-        """Forget the credentials at a provider."""
+        """Forget the credentials at a provider; tell whether there were any."""
         return self.billing.delete_byok_credentials(provider)
 
     def close(self) -> None:

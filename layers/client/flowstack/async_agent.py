@@ -111,7 +111,7 @@ class AsyncAgent(AgentState):
         return await self.billing.list_byok_credentials()
 
     async def delete_byok_credentials(self, provider: str) -> bool:
-        """Forget the credentials at a provider."""
+        """Forget the credentials at a provider; tell whether there were any."""
         return await self.billing.delete_byok_credentials(provider)
 
     async def close(self) -> None:

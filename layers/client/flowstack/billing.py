@@ -15,6 +15,7 @@ from flowstack.documents import (
     TierInfo,
     UsageStats,
 )
+from flowstack.exceptions import NotFoundError
 from flowstack.operations import Operation, present, segment
 from flowstack.transport import AsyncClient, Client, Endpoint
 
@@ -130,8 +131,11 @@ class BillingManager:
         return self._client.run(list_credentials())
 
     def delete_byok_credentials(self, provider: str) -> bool:
-        """Forget the credentials at a provider."""
-        return self._client.run(delete_credentials(provider))
+        """Forget the credentials at a provider; tell whether there were any."""
+        try:
+            return self._client.run(delete_credentials(provider))
+        except NotFoundError:
+            return False
 
     # What programs written for version 1 call:
 
@@ -245,8 +249,11 @@ class AsyncBillingManager:
         return await self._client.run(list_credentials())
 
     async def delete_byok_credentials(self, provider: str) -> bool:
-        """Forget the credentials at a provider."""
-        return await self._client.run(delete_credentials(provider))
+        """Forget the credentials at a provider; tell whether there were any."""
+        try:
+            return await self._client.run(delete_credentials(provider))
+        except NotFoundError:
+            return False
 
 
 # --- what is asked ------------------------------------------------------------------------------

@@ -221,6 +221,10 @@ class Statement(Document):
     """The statement of one closed period."""
 
     period: str
+    tier: str | None = None
+    sessions_used: int | None = None
+    session_limit: int | None = None
+    total: Money | None = None
 
 
 class StatementPage(Document):

@@ -223,6 +223,7 @@ _BY_CODE: Mapping[str, type[FlowStackError]] = MappingProxyType(
         "PROVIDER_CREDENTIALS_REJECTED": CredentialsRejectedError,
         "QUOTA_EXCEEDED": QuotaExceededError,
         "TIER_LIMITATION": TierLimitationError,
+        "UPGRADE_NOT_SELF_SERVICE": BillingError,
     }
 )
 """Codes that the status alone does not place."""

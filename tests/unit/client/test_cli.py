@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from flowstack import Agent, cli
 from flowstack.cli import commands
+from flowstack.cli.output import Output
 from tests.support.fake_api import KEY, URL, FakeApi, answered, refusal, usage_document
 
 
@@ -76,7 +77,7 @@ def test_a_conversation_goes_on_after_a_refusal(
     monkeypatch.setattr("builtins.input", typed)
     api.says(refusal(429, "QUOTA_EXCEEDED", current_usage=1, limit=1, hint="Upgrade."))
     agent = commands.Options(URL, as_json=False).agent()
-    commands._talk(commands.Output(as_json=False), agent)
+    commands._talk(Output(as_json=False), agent)
     written = capsys.readouterr()
     assert "QUOTA_EXCEEDED" in written.err
     assert "Upgrade." in written.err
@@ -107,7 +108,7 @@ def test_plans_and_history_are_listed(shell: Shell) -> None:
         "2026-09",
         "2026-08",
     ]
-    assert shell.json("history", "--limit", "1") == [{"period": "2026-10"}]
+    assert [each["period"] for each in shell.json("history", "--limit", "1")] == ["2026-10"]
     assert shell("history", "--csv").stdout == "period,total\n2026-10,29.00\n"
 
 

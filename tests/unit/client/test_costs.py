@@ -175,7 +175,7 @@ def test_what_is_not_on_the_list_has_no_price(call: Any) -> None:
 def test_the_plans_are_the_servers() -> None:
     listed = default_prices().plans
     assert [
-        (plan.tier.value, plan.price_cents, plan.sessions_per_month, plan.managed_models)
+        (plan.tier.value, Money(plan.price_cents), plan.sessions_per_month, plan.managed_models)
         for plan in all_plans()
     ] == [
         (plan.tier, plan.price_per_month * 100, plan.sessions_per_month, plan.managed)

@@ -231,7 +231,7 @@ def test_every_model_on_bedrock_is_one_the_server_knows() -> None:
     for name in Models.get_bedrock_models():
         # Some are called in one region only.
         region = "us-west-2" if "mistral-large-2407" in name else "us-east-1"
-        assert catalogue.resolve(name, region, date(2026, 11, 24)), name
+        catalogue.resolve(name, region, date(2026, 11, 24))
 
 
 # --- programs for version 1 -----------------------------------------------------------------------
@@ -245,8 +245,8 @@ def test_what_programs_for_version_1_import_is_there() -> None:
         assert name in flowstack.__all__
     from flowstack import agent, billing, exceptions, models, providers
 
-    assert agent.create_agent
-    assert billing.UsageStats
+    assert agent.create_agent is create_agent
+    assert billing.UsageStats is flowstack.UsageStats
     assert models.Models.CLAUDE_35_SONNET == "anthropic.claude-3-5-sonnet-20240620-v1:0"
     assert providers.Providers.LITELLM
     for name in (

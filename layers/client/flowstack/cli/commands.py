@@ -472,8 +472,9 @@ def byok_delete(
 ) -> None:
     """Forget the key at a provider."""
     _make_sure(f"Forget the key at {provider}?", yes=yes)
-    context.obj.billing().delete_byok_credentials(provider)
-    _output(context, json_=json_).answer({"deleted": provider}, note(f"Deleted for {provider}."))
+    deleted = context.obj.billing().delete_byok_credentials(provider)
+    said = f"Deleted for {provider}." if deleted else "There was none."
+    _output(context, json_=json_).answer({"deleted": deleted}, note(said))
 
 
 @app.command("version")
