@@ -1,0 +1,74 @@
+"""The samples of the documentation run, in the order in which they stand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import typer.main
+from typer.core import TyperGroup
+
+from flowstack import exceptions
+from flowstack.cli.commands import app
+from tests.support.emulator import ROOT
+from tests.support.fake_api import KEY, URL, FakeApi
+
+PAGES = (ROOT / "docs/sdk.md", ROOT / "docs/billing-guide.md", ROOT / "layers/client/README.md")
+
+_PYTHON = re.compile(r"^```python\n(.*?)^```$", re.S | re.M)
+_COMMAND = re.compile(r"^flowstack (\w+)(?: (\w+))?", re.M)
+
+
+@pytest.fixture
+def offline(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> FakeApi:
+    async def handle(self: object, request: httpx.Request) -> httpx.Response:
+        return api.handle(request)
+
+    monkeypatch.setenv("FLOWSTACK_API_KEY", KEY)
+    monkeypatch.setenv("FLOWSTACK_API_URL", URL)
+    monkeypatch.setattr(
+        httpx.HTTPTransport, "handle_request", lambda self, request: api.handle(request)
+    )
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", handle)
+    return api
+
+
+def run(page: Path) -> None:
+    namespace: dict[str, Any] = {"__name__": "sample"}
+    for code in _PYTHON.findall(page.read_text(encoding="utf-8")):
+        exec(compile(code, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_sample_of_a_page_runs(page: Path, offline: FakeApi) -> None:
+    run(page)
+    assert "POST /chat" in offline.routes
+
+
+def test_the_readmes_sample_of_the_client_runs(offline: FakeApi) -> None:
+    sample = _PYTHON.findall((ROOT / "README.md").read_text(encoding="utf-8"))[0]
+    assert len(sample.strip().splitlines()) <= 10
+    exec(compile(sample, "README.md", "exec"), {"__name__": "sample"})
+    assert offline.routes == ["POST /chat", "GET /usage"]
+
+
+def test_every_error_is_in_the_guide() -> None:
+    page = (ROOT / "docs/sdk.md").read_text(encoding="utf-8")
+    for name, kind in vars(exceptions).items():
+        if isinstance(kind, type) and issubclass(kind, exceptions.FlowStackError):
+            assert f"`{name}`" in page, name
+
+
+def test_every_command_that_is_named_exists_and_every_one_is_named() -> None:
+    page = (ROOT / "docs/sdk.md").read_text(encoding="utf-8")
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    named = set(_COMMAND.findall(page))
+    for name, inner in named:
+        command = group.commands[name]
+        if isinstance(command, TyperGroup):
+            assert inner in command.commands
+    assert {name for name, _ in named} == set(group.commands) - {"version"}
