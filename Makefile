@@ -146,5 +146,6 @@ COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-header \
 lock: .venv/.uv ## Resolve requirements/*.lock anew: make lock ARGS=--upgrade
 	@$(COMPILE) $(ARGS) --group uv -o requirements/uv.lock
 	@$(COMPILE) $(ARGS) --group layer -o requirements/layer.lock
+	@$(COMPILE) $(ARGS) --group client -c requirements/layer.lock -o requirements/client.lock
 	@$(COMPILE) $(ARGS) --group emulator -o requirements/emulator.lock
 	@$(COMPILE) $(ARGS) --group dev -c requirements/layer.lock -o requirements/dev.lock

@@ -12,6 +12,7 @@ from constructs import Construct
 
 from stacks.bedrock_models import CatalogueAccess
 from stacks.constructs.acknowledgement import acknowledge
+from stacks.constructs.client_layer import ClientLayer
 from stacks.constructs.function import StageFunction
 from stacks.constructs.layer import CoreLayer
 from stacks.data_stack import BY_KIND, HELD_SESSIONS, DataStack
@@ -72,6 +73,7 @@ class ApiStack(Stack):
         self.api = self._rest_api()
         self._add_routes()
         add_gateway_responses(self.api)
+        ClientLayer(self, "Client", stage=stage, sources=sources)
         self._add_outputs()
 
     def _function(self, construct_id: str, **kwargs: Any) -> StageFunction:

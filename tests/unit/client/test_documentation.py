@@ -11,7 +11,7 @@ import pytest
 import typer.main
 from typer.core import TyperGroup
 
-from flowstack import exceptions
+from flowstack import costs, exceptions
 from flowstack.cli.commands import app
 from tests.support.emulator import ROOT
 from tests.support.fake_api import KEY, URL, FakeApi
@@ -53,6 +53,19 @@ def test_the_readmes_sample_of_the_client_runs(offline: FakeApi) -> None:
     assert len(sample.strip().splitlines()) <= 10
     exec(compile(sample, "README.md", "exec"), {"__name__": "sample"})
     assert offline.routes == ["POST /chat", "GET /usage"]
+
+
+def test_the_guides_comparison_is_what_the_sums_give() -> None:
+    page = (ROOT / "docs/billing-guide.md").read_text(encoding="utf-8")
+    dear, cheap = "gpt-4o-2024-05-13", "mistral-large"
+    for option in (
+        costs.managed_option(1_000),
+        costs.byok_option(1_000, [dear], free_while_possible=True),
+        costs.byok_option(1_000, ["gpt-3.5-turbo"]),
+        costs.managed_option(10_000),
+        costs.byok_option(10_000, [cheap, dear], round_outward_to=100),
+    ):
+        assert f"| {option.flowstack} | {option.ai} | {option.total} |" in page
 
 
 def test_every_error_is_in_the_guide() -> None:
