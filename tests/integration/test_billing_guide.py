@@ -51,7 +51,8 @@ class Reader:
         self.stack = stack
         self.customer = customer
         self.alerts: list[Any] = []
-        has_vault = "/datavault" in stack.anonymous().get("/openapi.json").json()["paths"]
+        paths = stack.anonymous().get("/openapi.json").json()["paths"]
+        has_vault = any(path.startswith("/datavault") for path in paths)
         self._http = httpx.Client(transport=None if has_vault else VaultBeside())
         self.agent = Agent("my-agent", api_key=customer.key, http_client=self._http)
         self.namespace: dict[str, Any] = {

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -170,6 +174,26 @@ def test_tier_info_and_plans_read_like_mappings(stack: Stack, agent_of: OpenAgen
     tier = agent.get_tier_info()
     assert (tier["current_tier"], tier["can_use_managed"]) == ("free", False)
     assert [plan.sessions_per_month for plan in agent.billing.plans()] == [25, 1000, 10000, 100000]
+
+
+def test_the_command_talks_to_the_stack(stack: Stack) -> None:
+    customer = stack.customer(session_limit=1)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "FLOWSTACK_API_URL": stack.connection.api_url,
+        "FLOWSTACK_API_KEY": customer.key,
+    }
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "flowstack.cli", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert run("chat", "Hello").stdout == "You said: Hello\n"
+    assert json.loads(run("--json", "usage").stdout)["sessions_used"] == 1
+    refused = run("chat", "Hello", "--conversation", "other")
+    assert (refused.returncode, refused.stdout) == (4, "")
+    assert "QUOTA_EXCEEDED" in refused.stderr
+    assert customer.key not in refused.stderr
 
 
 def test_retries_through_faults_count_once(stack: Stack, agent_of: OpenAgent) -> None:

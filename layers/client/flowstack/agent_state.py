@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any, TypedDict, TypeVar, overload
 
 from flowstack.exchange import ChatExchange, InvokeExchange, MessageOptions
-from flowstack.operations import present
+from flowstack.operations import present, refuse_unknown
 from flowstack.providers import check_provider
 from flowstack.retries import DEFAULT_RETRIES, RetryPolicy
 from flowstack.runtime import Runtime
@@ -72,9 +72,7 @@ class AgentState:
         base_url: str | None,
         settings: AgentSettings,
     ) -> None:
-        unknown = sorted(set(settings) - AgentSettings.__optional_keys__)
-        if unknown:
-            raise TypeError(f"An agent has no setting {unknown[0]!r}.")
+        refuse_unknown(settings, AgentSettings.__optional_keys__)
         check_provider(provider, byok)
         self.name = name
         self.provider = provider
@@ -191,6 +189,7 @@ class AgentState:
     def _fields(
         self, options: MessageOptions, tools: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
+        refuse_unknown(options, MessageOptions.__optional_keys__)
         return present(
             agent=self.name,
             conversation_id=options.get("conversation_id", self.conversation_id),

@@ -24,7 +24,9 @@ class Document(BaseModel):
     def __getitem__(self, name: str) -> Any:
         if name not in self:
             raise KeyError(name)
-        return getattr(self, name)
+        # A field of a newer server may be called like a method here.
+        extra = self.model_extra or {}
+        return extra[name] if name in extra else getattr(self, name)
 
     def __contains__(self, name: object) -> bool:
         return name in self.keys()
@@ -46,7 +48,10 @@ class Document(BaseModel):
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a field, or ``default`` where there is none of this name."""
-        return getattr(self, name) if name in self else default
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
 
 # --- answers ------------------------------------------------------------------------------------

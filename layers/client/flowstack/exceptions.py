@@ -252,11 +252,15 @@ def error_of(
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status)
     if kind is None:
         kind = InvalidRequestError if status < 500 else ServerError
-    details = body.get("details")
+    found = body.get("details")
+    details = dict(found) if isinstance(found, Mapping) else {}
+    for name in ("current_usage", "limit"):  # a refusal by the quota has them twice
+        if name in body:
+            details.setdefault(name, body[name])
     return kind(
         str(body.get("error") or f"HTTP {status}"),
         code,
-        details if isinstance(details, Mapping) else {},
+        details,
         request_id=str(body["request_id"]) if body.get("request_id") else None,
         status_code=status,
         retry_after=retry_after,

@@ -5,6 +5,7 @@ These are state machines without a network, which the sync and the async agent d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypedDict
 
@@ -13,7 +14,9 @@ from flowstack.exceptions import FlowStackError, InvalidRequestError, ToolRounds
 from flowstack.operations import Operation
 from flowstack.tools import ToolResult
 
-_LONGEST_KEY = 255
+_KEY = re.compile(r"[!-~]{1,245}")
+"""Ten characters short of what the API takes: each step of a message appends its number."""
+
 _INTERRUPTED = "The tool was not run: the program stopped before it could."
 
 
@@ -75,9 +78,9 @@ class _Exchange:
         timeout: float | None,
         max_rounds: int,
     ) -> None:
-        if idempotency_key is not None and not 1 <= len(idempotency_key) <= _LONGEST_KEY - 10:
+        if idempotency_key is not None and _KEY.fullmatch(idempotency_key) is None:
             raise InvalidRequestError(
-                f"An idempotency key has 1 to {_LONGEST_KEY - 10} characters.",
+                "An idempotency key has 1 to 245 visible ASCII characters.",
                 details={"field": "idempotency_key"},
             )
         self._fields = fields

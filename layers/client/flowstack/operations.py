@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
@@ -19,6 +19,8 @@ class Operation(Generic[Result]):
 
     Attributes
     ----------
+    body
+        Not printed: it may hold credentials.
     read
         Makes the result of the answer's JSON document, or of its text where ``accept`` is no JSON.
     repeatable
@@ -31,7 +33,7 @@ class Operation(Generic[Result]):
     method: Method
     path: str
     read: Callable[[Any], Result]
-    body: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
     query: Mapping[str, str] | None = None
     accept: str = "application/json"
     repeatable: bool = True
@@ -50,6 +52,19 @@ def segment(text: str) -> str:
     if text in {"", ".", ".."}:
         raise InvalidRequestError("A name in a path must not be empty.")
     return quote(text, safe="")
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a name that there is not: a misspelt one would be ignored in silence.
+
+    Raises
+    ------
+    TypeError
+        As Python does for an argument that a function does not take.
+    """
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise TypeError(f"There is no option {unknown[0]!r}.")
 
 
 def present(**fields: Any) -> dict[str, Any]:

@@ -151,8 +151,7 @@ def _waited(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 def _success(call: ToolCall, outcome: Any) -> ToolResult:
-    text = outcome if isinstance(outcome, str) else to_json(outcome)
-    return ToolResult(call.id, text if text.strip() else _EMPTY)
+    return ToolResult(call.id, _sound(outcome if isinstance(outcome, str) else to_json(outcome)))
 
 
 def _failure(call: ToolCall, error: Exception) -> ToolResult:
@@ -166,7 +165,13 @@ def _failure(call: ToolCall, error: Exception) -> ToolResult:
         text = error.message
     else:
         text = f"{type(error).__name__}: {error}"
-    return ToolResult(call.id, text, is_error=True)
+    return ToolResult(call.id, _sound(text), is_error=True)
+
+
+def _sound(text: str) -> str:
+    """Return text that can be passed on: something, without NUL and half characters."""
+    sound = text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return sound if sound.strip() else _EMPTY
 
 
 # --- descriptions -------------------------------------------------------------------------------

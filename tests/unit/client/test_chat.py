@@ -130,6 +130,7 @@ def test_only_exceptions_go_back_to_the_model(agent: Agent, api: FakeApi) -> Non
     ("given", "sent"),
     [
         ("text", "text"),
+        ("a\0b\ud800", "a\ufffdb?"),
         ("  ", "(no output)"),
         (None, "null"),
         ({"on": date(2026, 12, 1), "cost": Decimal("29.10")}, '{"on":"2026-12-01","cost":29.1}'),
@@ -242,10 +243,27 @@ def test_each_step_of_a_named_message_has_a_name_that_follows(agent: Agent, api:
     assert keys == ["order-1", "order-1:1"]
 
 
-def test_a_name_that_is_too_long_is_refused_before_it_is_sent(agent: Agent, api: FakeApi) -> None:
+@pytest.mark.parametrize("key", ["", "x" * 250, "два", "a b", "a\n"])
+def test_a_name_that_the_api_does_not_take_is_refused_before_it_is_sent(
+    agent: Agent, api: FakeApi, key: str
+) -> None:
     with pytest.raises(InvalidRequestError, match="idempotency key"):
-        agent.chat("Hello", idempotency_key="x" * 250)
+        agent.chat("Hello", idempotency_key=key)
     assert api.requests == []
+
+
+def test_an_option_that_there_is_not_is_refused(agent: Agent, api: FakeApi) -> None:
+    misspelt: Any = {"temprature": 0.5}
+    for ask in (agent.chat, agent.send, agent.invoke):
+        with pytest.raises(TypeError, match="temprature"):
+            ask("Hello", **misspelt)
+    assert api.requests == []
+
+
+def test_a_field_of_a_newer_server_may_be_called_like_a_method(agent: Agent, api: FakeApi) -> None:
+    api.says(answered(items=[1], keys="k"))
+    answer = agent.send("Hello")
+    assert (answer["items"], answer["keys"]) == ([1], "k")
 
 
 # --- invoke -------------------------------------------------------------------------------------

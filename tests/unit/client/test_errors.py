@@ -83,6 +83,12 @@ def test_a_body_without_an_envelope_is_still_an_error() -> None:
     assert (error.details, error.request_id, error.hint) == ({}, None, None)
 
 
+def test_the_quotas_numbers_may_stand_at_the_top_only() -> None:
+    body = {"error": "No.", "error_code": "QUOTA_EXCEEDED", "current_usage": 2, "limit": 1}
+    error = error_of(429, body)
+    assert error.details == {"current_usage": 2, "limit": 1}
+
+
 def test_the_quota_tells_both_numbers() -> None:
     error = error_of(
         429,

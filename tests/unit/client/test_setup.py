@@ -28,7 +28,8 @@ from flowstack.providers import REQUIRED_CREDENTIALS
 from flowstack_core.domain import providers as core
 from flowstack_core.domain.catalogue import default_catalogue
 from flowstack_core.http.requests import DEFAULT_MODEL
-from tests.support.fake_api import KEY, URL, FakeApi, refusal
+from tests.support.fake_api import KEY, URL, FakeApi, answer_document, refusal
+from tests.support.local_http import LocalHandler, LocalServer
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +127,7 @@ def test_no_key_is_ever_shown(
         with pytest.raises(flowstack.FlowStackError) as failed:
             agent.chat("Hello")
         shown += [repr(failed.value), str(failed.value), str(failed.value.details)]
-    shown.append(caplog.text)
+    shown += [caplog.text, repr(agent._chat_exchange("Hello", {}).operation())]
     assert not any(KEY in text or secret in text for text in shown)
     assert api.bodies[0]["byok_credentials"] == {"api_key": secret}
 
@@ -182,6 +183,21 @@ def test_a_setting_that_there_is_not_is_refused() -> None:
     settings: dict[str, Any] = {"temprature": 0.5}
     with pytest.raises(TypeError, match="temprature"):
         Agent("analyst", KEY, base_url=URL, **settings)
+
+
+def test_messages_share_one_connection() -> None:
+    connections: set[object] = set()
+
+    class Handler(LocalHandler):
+        def do_POST(self) -> None:  # noqa: N802 (the base class names it)
+            connections.add(self.client_address)
+            self.read_body()
+            self.reply_json(200, answer_document())
+
+    with LocalServer(Handler) as server, Agent("analyst", KEY, base_url=server.url) as agent:
+        for _ in range(5):
+            agent.chat("Hello")
+    assert len(connections) == 1
 
 
 def test_create_agent_is_the_constructor() -> None:
