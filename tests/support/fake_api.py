@@ -89,6 +89,10 @@ def usage_document(used: int = 812, limit: int = 1000, **fields: Any) -> dict[st
     }
 
 
+def _cursor(end: int, found: list[Any]) -> str | None:
+    return str(end) if end < len(found) else None
+
+
 class FakeVault:
     """``/datavault``: documents by collection and key."""
 
@@ -97,34 +101,49 @@ class FakeVault:
 
     def handle(self, request: httpx.Request) -> httpx.Response:
         """Answer a request to it."""
-        if request.url.path.endswith("/collections"):
-            return httpx.Response(200, json={"collections": list(self.collections)})
-        asked = dict(request.url.params) or json.loads(request.content)
-        operation: Callable[..., dict[str, Any]] = getattr(self, asked.pop("operation"))
-        return httpx.Response(200, json=operation(**asked))
+        asked = dict(request.url.params) or json.loads(request.content or b"{}")
+        last = request.url.path.rpartition("/")[2]
+        name = asked.pop("operation", last)
+        name = "collections_" if name == "collections" else name
+        operation: Callable[..., dict[str, Any]] = getattr(self, name)
+        answer = operation(**asked)
+        return httpx.Response(412 if "error_code" in answer else 200, json=answer)
 
-    def store(self, collection: str, key: str, data: dict[str, Any]) -> dict[str, Any]:
-        self.collections.setdefault(collection, {})[key] = data
-        return {"success": True, "key": key}
-
-    def retrieve(
+    def store(
         self,
         collection: str,
+        data: dict[str, Any],
         key: str | None = None,
-        filter: str = "{}",  # noqa: A002 - the wire's word
-        sort: str = "[]",
-        limit: str | None = None,
+        ttl_seconds: int | None = None,
+        *,
+        if_absent: bool = False,
+    ) -> dict[str, Any]:
+        documents = self.collections.setdefault(collection, {})
+        key = key or f"doc_{len(documents)}"
+        if if_absent and key in documents:
+            return envelope("VERSION_MISMATCH", version="ver_1")
+        documents[key] = data
+        return {"success": True, "key": key, "version": "ver_1"}
+
+    def retrieve(self, collection: str, key: str) -> dict[str, Any]:
+        one = self.collections.get(collection, {}).get(key)
+        return {"data": [] if one is None else [one], "meta": [], "next_cursor": None}
+
+    def query(
+        self,
+        collection: str,
+        limit: int,
+        filter: dict[str, Any] | None = None,  # noqa: A002 - the wire's word
+        sort: list[tuple[str, int]] | None = None,
         cursor: str = "0",
     ) -> dict[str, Any]:
-        if key is not None:
-            one = self.collections.get(collection, {}).get(key)
-            return {"data": [] if one is None else [one]}
-        found = self._passing(collection, json.loads(filter))
-        for field, direction in reversed(json.loads(sort)):
+        assert 1 <= limit <= 1_000
+        found = self._passing(collection, filter)
+        for field, direction in reversed(sort or []):
             found.sort(key=lambda one: one[field], reverse=direction < 0)
         start = int(cursor)
-        end = start + min(_PAGE, int(limit or _PAGE))
-        return {"data": found[start:end], "next_cursor": str(end) if end < len(found) else None}
+        end = start + min(_PAGE, limit)
+        return {"data": found[start:end], "next_cursor": _cursor(end, found)}
 
     def update(self, collection: str, key: str, updates: dict[str, Any]) -> dict[str, Any]:
         one = self.collections.get(collection, {}).get(key)
@@ -135,17 +154,40 @@ class FakeVault:
     def delete(self, collection: str, key: str) -> dict[str, Any]:
         return {"success": self.collections.get(collection, {}).pop(key, None) is not None}
 
-    def count(self, collection: str, filter: str = "{}") -> dict[str, Any]:  # noqa: A002
-        return {"count": len(self._passing(collection, json.loads(filter)))}
+    def count(
+        self,
+        collection: str,
+        filter: dict[str, Any] | None = None,  # noqa: A002 - the wire's word
+        cursor: str = "0",
+        *,
+        partial: bool = False,
+    ) -> dict[str, Any]:
+        assert partial
+        found = self._passing(collection, filter)
+        end = int(cursor) + _PAGE
+        return {"count": len(found[int(cursor) : end]), "next_cursor": _cursor(end, found)}
 
-    def clear(self, collection: str) -> dict[str, Any]:
-        return {"success": self.collections.pop(collection, None) is not None}
+    def clear(self, collection: str, cursor: str | None = None) -> dict[str, Any]:
+        documents = self.collections.get(collection, {})
+        for key in list(documents)[:_PAGE]:
+            del documents[key]
+        left = bool(documents)
+        return {"success": not left, "remaining": left, "next_cursor": "more" if left else None}
 
-    def _passing(self, collection: str, conditions: dict[str, Any]) -> list[dict[str, Any]]:
+    def collections_(self, cursor: str = "0") -> dict[str, Any]:
+        names = sorted(name for name, documents in self.collections.items() if documents)
+        end = int(cursor) + _PAGE
+        return {
+            "names": names[int(cursor) : end],
+            "collections": [f"vault_{name}" for name in names],
+            "next_cursor": _cursor(end, names),
+        }
+
+    def _passing(self, collection: str, conditions: dict[str, Any] | None) -> list[dict[str, Any]]:
         return [
             one
             for one in self.collections.get(collection, {}).values()
-            if all(one.get(field) == value for field, value in conditions.items())
+            if all(one.get(field) == value for field, value in (conditions or {}).items())
         ]
 
 
@@ -206,6 +248,8 @@ class FakeApi:
             "/alerts": lambda asked: httpx.Response(200, content=asked.content or b"{}"),
             "/budget": lambda asked: httpx.Response(200, content=asked.content or b"{}"),
         }
+        if path.startswith("/api/billing/history/"):
+            return httpx.Response(200, json={"statement": {"period": path.rpartition("/")[2]}})
         return answers[path](request)
 
     def _tier(self, _: httpx.Request) -> httpx.Response:
@@ -266,8 +310,10 @@ class FakeApi:
             return httpx.Response(200, text="period,total\n2026-10,29.00\n")
         start = int(request.url.params.get("cursor", "0"))
         end = start + min(_PAGE, int(request.url.params["limit"]))
-        more = str(end) if end < len(self.statements) else None
-        page = {"statements": self.statements[start:end], "next_cursor": more}
+        page = {
+            "statements": self.statements[start:end],
+            "next_cursor": _cursor(end, self.statements),
+        }
         return httpx.Response(200, json=page)
 
     def _credentials(self, request: httpx.Request, provider: str) -> httpx.Response:

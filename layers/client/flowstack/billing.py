@@ -82,6 +82,10 @@ class BillingManager:
             if cursor is None:
                 return
 
+    def statement(self, period: str) -> Statement:
+        """Return the statement of one closed period, such as ``2026-10``."""
+        return self._client.run(statement(period))
+
     def history_csv(self, limit: int | None = None) -> str:
         """Return the statements of closed periods as CSV, newest first."""
         return self._client.run(statements_csv(limit))
@@ -193,12 +197,16 @@ class AsyncBillingManager:
         while limit is None or limit > 0:
             page = await self._client.run(statements(_PAGE if limit is None else limit, cursor))
             found = page.statements if limit is None else page.statements[:limit]
-            for statement in found:
-                yield statement
+            for one in found:
+                yield one
             limit = None if limit is None else limit - len(found)
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    async def statement(self, period: str) -> Statement:
+        """Return the statement of one closed period, such as ``2026-10``."""
+        return await self._client.run(statement(period))
 
     async def history_csv(self, limit: int | None = None) -> str:
         """Return the statements of closed periods as CSV, newest first."""
@@ -295,6 +303,15 @@ def statements(limit: int, cursor: str | None) -> Operation[StatementPage]:
     """Return the operation behind ``GET /api/billing/history``."""
     query = present(limit=str(min(limit, _PAGE)), cursor=cursor)
     return Operation("GET", "/api/billing/history", StatementPage.model_validate, query=query)
+
+
+def statement(period: str) -> Operation[Statement]:
+    """Return the operation behind ``GET /api/billing/history/{period}``."""
+    return Operation(
+        "GET",
+        f"/api/billing/history/{segment(period)}",
+        lambda found: Statement.model_validate(found["statement"]),
+    )
 
 
 def statements_csv(limit: int | None) -> Operation[str]:

@@ -23,11 +23,9 @@ class Operation(Generic[Result]):
         Not printed: it may hold credentials.
     read
         Makes the result of the answer's JSON document, or of its text where ``accept`` is no JSON.
-    repeatable
-        Whether sending it twice has the effect of sending it once. If not, it is repeated only
-        where the first one certainly had none.
     idempotency_key
-        The name of this request; one is made up for every POST that has none.
+        The name of this request; one is made up for every request that changes something, so that
+        sending it again has the effect of sending it once.
     """
 
     method: Method
@@ -36,7 +34,6 @@ class Operation(Generic[Result]):
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     query: Mapping[str, str] | None = None
     accept: str = "application/json"
-    repeatable: bool = True
     idempotency_key: str | None = None
     timeout: float | None = None
 

@@ -14,10 +14,8 @@ LONGEST_WAIT = 60.0
 
 DEFAULT_RETRIES = 2
 
-_NOTHING_DONE = frozenset({"RATE_LIMITED", "REQUEST_IN_PROGRESS"})
-"""Codes of answers that came before any effect, so that anything may be sent again."""
-
-_WORTH_ANOTHER_TRY = _NOTHING_DONE | {"PROVIDER_RATE_LIMITED"}
+_WORTH_ANOTHER_TRY = frozenset({"PROVIDER_RATE_LIMITED", "RATE_LIMITED", "REQUEST_IN_PROGRESS"})
+"""Refusals that pass. Whatever else is refused with 409 or 429 stays refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +25,7 @@ class RetryPolicy:
     max_retries: int = DEFAULT_RETRIES
 
     def pause(
-        self, error: FlowStackError, attempt: int, *, repeatable: bool, chance: Callable[[], float]
+        self, error: FlowStackError, attempt: int, chance: Callable[[], float]
     ) -> float | None:
         """Return how long to wait before the next attempt; ``None`` to give up.
 
@@ -35,12 +33,10 @@ class RetryPolicy:
         ----------
         attempt
             How many attempts failed before this one.
-        repeatable
-            Whether a second effect of the same request is none.
         chance
             A number from 0 up to 1.
         """
-        if attempt >= self.max_retries or not _may_succeed(error, repeatable=repeatable):
+        if attempt >= self.max_retries or not _may_pass(error):
             return None
         if error.retry_after is not None:
             return error.retry_after if error.retry_after <= LONGEST_WAIT else None
@@ -48,11 +44,7 @@ class RetryPolicy:
         return longest * (1 - chance() / 2)
 
 
-def _may_succeed(error: FlowStackError, *, repeatable: bool) -> bool:
-    if isinstance(error, APIConnectionError) and error.status_code is None:
-        return repeatable or not error.sent
-    if error.error_code in _NOTHING_DONE:
-        return True
+def _may_pass(error: FlowStackError) -> bool:
     status = error.status_code or 0
-    passing = status == 408 or status >= 500 or error.error_code in _WORTH_ANOTHER_TRY
-    return repeatable and passing
+    silent = isinstance(error, APIConnectionError) and error.status_code is None
+    return silent or status == 408 or status >= 500 or error.error_code in _WORTH_ANOTHER_TRY

@@ -106,8 +106,8 @@ class _Sender:
         return dict.fromkeys(("all://", "http://", "https://")) if local else {}
 
     def _named(self, operation: Operation[Result]) -> Operation[Result]:
-        """Name a POST, once for all its attempts, so that a repeat is known for one."""
-        if operation.method != "POST" or operation.idempotency_key is not None:
+        """Name what changes something, once for all attempts, so that a repeat is known for one."""
+        if operation.method == "GET" or operation.idempotency_key is not None:
             return operation
         return replace(operation, idempotency_key=self.runtime.new_id())
 
@@ -175,12 +175,8 @@ class _Sender:
         reason = str(error) or type(error).__name__
         return APIConnectionError(f"{self.endpoint.url} cannot be reached: {reason}", sent=sent)
 
-    def _pause(
-        self, error: FlowStackError, attempt: int, operation: Operation[Any]
-    ) -> float | None:
-        return self._retries.pause(
-            error, attempt, repeatable=operation.repeatable, chance=self.runtime.random
-        )
+    def _pause(self, error: FlowStackError, attempt: int) -> float | None:
+        return self._retries.pause(error, attempt, self.runtime.random)
 
     def _seconds(self, asked: str) -> float | None:
         """Read ``Retry-After``: seconds, or a date."""
@@ -231,7 +227,7 @@ class Client(_Sender):
             try:
                 return self._once(operation)
             except FlowStackError as error:
-                pause = self._pause(error, attempt, operation)
+                pause = self._pause(error, attempt)
                 if pause is None:
                     raise
             self.runtime.sleep(pause)
@@ -278,7 +274,7 @@ class AsyncClient(_Sender):
             try:
                 return await self._once(operation)
             except FlowStackError as error:
-                pause = self._pause(error, attempt, operation)
+                pause = self._pause(error, attempt)
                 if pause is None:
                     raise
             await self.runtime.async_sleep(pause)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
 from flowstack.exceptions import NotFoundError
-from flowstack.json_text import to_json
 from flowstack.operations import Operation, present
 from flowstack.transport import AsyncClient, Client
 
@@ -17,6 +15,7 @@ Filter = Mapping[str, Any]
 Sort = Sequence[tuple[str, int]] | Mapping[str, int]
 
 _PATH = "/datavault"
+_LARGEST_PAGE = 1_000
 
 
 class Vault:
@@ -25,16 +24,32 @@ class Vault:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def store(self, collection: str, data: Mapping[str, Any], key: str | None = None) -> str:
+    def store(
+        self,
+        collection: str,
+        data: Mapping[str, Any],
+        key: str | None = None,
+        *,
+        ttl_seconds: int | None = None,
+        if_absent: bool = False,
+    ) -> str:
         """Keep a document, in place of one of the same key; return its key.
 
         Parameters
         ----------
         key
             Its name in the collection; one is made up where it is not given.
+        ttl_seconds
+            After so many seconds it is gone; never, where it is not given.
+        if_absent
+            Keep it only if there is none of this key.
+
+        Raises
+        ------
+        ConflictError
+            There is one already, and ``if_absent`` was said.
         """
-        key = key or self._client.runtime.new_id()
-        return self._client.run(store(collection, data, key))
+        return self._client.run(store(collection, data, key, ttl_seconds, if_absent=if_absent))
 
     @overload
     def retrieve(self, collection: str, key: str) -> Item | None: ...
@@ -101,15 +116,26 @@ class Vault:
         filter: Filter | None = None,  # noqa: A002 - the word is the customers'
     ) -> int:
         """Return how many documents pass a filter."""
-        return self._client.run(count(collection, filter))
+        total, cursor = self._client.run(count(collection, filter, None))
+        while cursor is not None:
+            more, cursor = self._client.run(count(collection, filter, cursor))
+            total += more
+        return total
 
     def list_collections(self) -> list[str]:
         """Return the names of all collections."""
-        return self._client.run(list_collections())
+        names, cursor = self._client.run(list_collections(None))
+        while cursor is not None:
+            more, cursor = self._client.run(list_collections(cursor))
+            names += more
+        return names
 
     def clear(self, collection: str) -> bool:
-        """Delete all documents of a collection."""
-        return self._client.run(clear(collection))
+        """Delete all documents of a collection; tell whether that was done to the end."""
+        done, cursor = self._client.run(clear(collection, None))
+        while cursor is not None:
+            done, cursor = self._client.run(clear(collection, cursor))
+        return done
 
 
 class AsyncVault:
@@ -118,10 +144,18 @@ class AsyncVault:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
 
-    async def store(self, collection: str, data: Mapping[str, Any], key: str | None = None) -> str:
+    async def store(
+        self,
+        collection: str,
+        data: Mapping[str, Any],
+        key: str | None = None,
+        *,
+        ttl_seconds: int | None = None,
+        if_absent: bool = False,
+    ) -> str:
         """Keep a document, in place of one of the same key; return its key."""
-        key = key or self._client.runtime.new_id()
-        return await self._client.run(store(collection, data, key))
+        kept = store(collection, data, key, ttl_seconds, if_absent=if_absent)
+        return await self._client.run(kept)
 
     @overload
     async def retrieve(self, collection: str, key: str) -> Item | None: ...
@@ -179,15 +213,26 @@ class AsyncVault:
         filter: Filter | None = None,  # noqa: A002 - the word is the customers'
     ) -> int:
         """Return how many documents pass a filter."""
-        return await self._client.run(count(collection, filter))
+        total, cursor = await self._client.run(count(collection, filter, None))
+        while cursor is not None:
+            more, cursor = await self._client.run(count(collection, filter, cursor))
+            total += more
+        return total
 
     async def list_collections(self) -> list[str]:
         """Return the names of all collections."""
-        return await self._client.run(list_collections())
+        names, cursor = await self._client.run(list_collections(None))
+        while cursor is not None:
+            more, cursor = await self._client.run(list_collections(cursor))
+            names += more
+        return names
 
     async def clear(self, collection: str) -> bool:
-        """Delete all documents of a collection."""
-        return await self._client.run(clear(collection))
+        """Delete all documents of a collection; tell whether that was done to the end."""
+        done, cursor = await self._client.run(clear(collection, None))
+        while cursor is not None:
+            done, cursor = await self._client.run(clear(collection, cursor))
+        return done
 
 
 # --- what is asked ------------------------------------------------------------------------------
@@ -201,10 +246,24 @@ class Page:
     next_cursor: str | None
 
 
-def store(collection: str, data: Mapping[str, Any], key: str) -> Operation[str]:
-    """Return the operation that keeps a document. It has its key, so that repeating is safe."""
-    body = {"operation": "store", "collection": collection, "key": key, "data": dict(data)}
-    return Operation("POST", _PATH, lambda found: str(found.get("key", key)), body=body)
+def store(
+    collection: str,
+    data: Mapping[str, Any],
+    key: str | None,
+    ttl_seconds: int | None,
+    *,
+    if_absent: bool,
+) -> Operation[str]:
+    """Return the operation that keeps a document."""
+    body = present(
+        operation="store",
+        collection=collection,
+        key=key,
+        data=dict(data),
+        ttl_seconds=ttl_seconds,
+        if_absent=if_absent or None,
+    )
+    return Operation("POST", _PATH, lambda found: str(found["key"]), body=body)
 
 
 def retrieve(collection: str, key: str) -> Operation[Item | None]:
@@ -223,22 +282,19 @@ def query(
     """Return the operation that reads a page of the documents that pass a filter."""
     order = list(sort.items()) if isinstance(sort, Mapping) else sort
     asked = present(
-        operation="retrieve",
         collection=collection,
-        filter=to_json(filter) if filter else None,
-        sort=json.dumps(order) if order else None,
-        limit=None if limit is None else str(limit),
+        filter=filter or None,
+        sort=order or None,
+        limit=_LARGEST_PAGE if limit is None else min(limit, _LARGEST_PAGE),
         cursor=cursor,
     )
-    return Operation("GET", _PATH, _page, query=asked)
+    return Operation("POST", f"{_PATH}/query", _page, body=asked)
 
 
 def update(collection: str, key: str, updates: Mapping[str, Any]) -> Operation[bool]:
     """Return the operation that changes fields."""
     body = {"operation": "update", "collection": collection, "key": key, "updates": dict(updates)}
-    # An operator such as $inc would add twice.
-    repeatable = not any(name.startswith("$") for name in updates)
-    return Operation("PUT", _PATH, _succeeded, body=body, repeatable=repeatable)
+    return Operation("PUT", _PATH, _succeeded, body=body)
 
 
 def delete(collection: str, key: str) -> Operation[bool]:
@@ -250,25 +306,36 @@ def delete(collection: str, key: str) -> Operation[bool]:
 def count(
     collection: str,
     filter: Filter | None,  # noqa: A002 - the word is the customers'
-) -> Operation[int]:
-    """Return the operation that counts the documents that pass a filter."""
-    asked = present(
-        operation="count",
-        collection=collection,
-        filter=to_json(filter) if filter else None,
+    cursor: str | None,
+) -> Operation[tuple[int, str | None]]:
+    """Return the operation that counts documents, and says where it would go on."""
+    asked = present(collection=collection, filter=filter or None, partial=True, cursor=cursor)
+    return Operation(
+        "POST",
+        f"{_PATH}/count",
+        lambda found: (int(found["count"]), found.get("next_cursor")),
+        body=asked,
     )
-    return Operation("GET", _PATH, lambda found: int(found["count"]), query=asked)
 
 
-def list_collections() -> Operation[list[str]]:
-    """Return the operation that names the collections."""
-    return Operation("GET", f"{_PATH}/collections", lambda found: sorted(found["collections"]))
+def list_collections(cursor: str | None) -> Operation[tuple[list[str], str | None]]:
+    """Return the operation that names the collections, and says where it would go on."""
+    return Operation(
+        "GET",
+        f"{_PATH}/collections",
+        lambda found: (list(found["names"]), found.get("next_cursor")),
+        query=present(cursor=cursor),
+    )
 
 
-def clear(collection: str) -> Operation[bool]:
-    """Return the operation that deletes all documents of a collection."""
-    body = {"operation": "clear", "collection": collection}
-    return Operation("DELETE", _PATH, _succeeded, body=body)
+def clear(collection: str, cursor: str | None) -> Operation[tuple[bool, str | None]]:
+    """Return the operation that deletes documents of a collection, as many as it can."""
+    return Operation(
+        "DELETE",
+        _PATH,
+        lambda found: (bool(found["success"]), found.get("next_cursor")),
+        body=present(operation="clear", collection=collection, cursor=cursor),
+    )
 
 
 class _Found:

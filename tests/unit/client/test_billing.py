@@ -97,6 +97,11 @@ def test_history_ends_at_its_limit(agent: Agent, api: FakeApi, limit: int, reque
     assert len(api.requests) == requests
 
 
+def test_one_statement_is_read_by_its_period(agent: Agent, api: FakeApi) -> None:
+    assert agent.billing.statement("2026-10").period == "2026-10"
+    assert api.routes == ["GET /api/billing/history/2026-10"]
+
+
 def test_history_comes_as_csv(agent: Agent, api: FakeApi) -> None:
     assert agent.billing.history_csv(3).startswith("period,total")
     assert api.requests[0].headers["Accept"] == "text/csv"
@@ -205,6 +210,7 @@ def test_everything_can_be_awaited(async_agent: AsyncAgent, api: FakeApi) -> Non
             "2026-08",
         ]
         assert len([each async for each in billing.history()]) == 5
+        assert (await billing.statement("2026-10")).period == "2026-10"
         assert (await billing.history_csv()).startswith("period")
         assert (await billing.downgrade("free")).pending_change is not None
         assert (await billing.undo()).pending_change is None

@@ -137,25 +137,26 @@ def test_retries_can_be_switched_off(agent_of: Callable[..., Agent], api: FakeAp
     assert len(api.requests) == 1
 
 
-def test_what_adds_up_is_repeated_only_where_it_had_no_effect(agent: Agent, api: FakeApi) -> None:
-    increment = {"$inc": {"visits": 1}}
-    api.vault.store("pages", "home", {"visits": 0})
-    for failure in (LOST, refusal(500, "INTERNAL_ERROR")):
-        api.says(failure)
-        with pytest.raises(FlowStackError):
-            agent.vault.update("pages", "home", increment)
-    assert len(api.requests) == 2
-    api.says(UNREACHED, refusal(429, "RATE_LIMITED"))
-    assert agent.vault.update("pages", "home", increment) is True
-    assert len(api.requests) == 5
-
-
-def test_documents_are_stored_under_one_key_however_often_it_is_tried(
+def test_whatever_changes_something_has_one_name_through_all_attempts(
     agent: Agent, api: FakeApi
 ) -> None:
-    api.says(LOST)
-    key = agent.vault.store("orders", {"total": 12})
-    assert [body["key"] for body in api.bodies] == [key, key]
+    api.vault.store("pages", {"visits": 0}, "home")
+    changes: list[Callable[[], object]] = [
+        lambda: agent.vault.update("pages", "home", {"visits": 1}),
+        lambda: agent.vault.store("pages", {"visits": 1}),
+        lambda: agent.vault.delete("pages", "home"),
+        lambda: agent.billing.downgrade("free"),
+        lambda: agent.billing.set_alerts(thresholds=[75]),
+    ]
+    for number, change in enumerate(changes, 1):
+        api.requests.clear()
+        api.says(LOST)
+        change()
+        keys = [each.headers["Idempotency-Key"] for each in api.requests]
+        assert keys == [f"id-{number}"] * 2
+    api.requests.clear()
+    agent.get_usage()
+    assert "Idempotency-Key" not in api.requests[0].headers
 
 
 def test_silence_and_absence_are_told_apart(agent_of: Callable[..., Agent], api: FakeApi) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from flowstack import Agent, InvalidRequestError, Money
+from flowstack import Agent, ConflictError, InvalidRequestError, Money
 from tests.support.fake_api import FakeApi
 
 
@@ -41,9 +41,14 @@ def test_queries_filter_sort_and_read_all_pages(agent: Agent, api: FakeApi) -> N
     found = agent.vault.query("visits", {"kind": "a"}, sort=[("number", -1)])
     assert [one["number"] for one in found] == [4, 3, 2, 1]
     assert len(api.requests) == 2
-    params = api.requests[0].url.params
-    assert params["filter"] == '{"kind":"a"}'
-    assert params["sort"] == '[["number", -1]]'
+    first, second = api.bodies
+    assert first == {
+        "collection": "visits",
+        "filter": {"kind": "a"},
+        "sort": [["number", -1]],
+        "limit": 1000,
+    }
+    assert second == {**first, "cursor": "2"}
     assert agent.vault.query("visits", sort={"number": 1})[0]["number"] == 0
     assert agent.vault.retrieve("visits", filter={"kind": "b"}) == [{"number": 0, "kind": "b"}]
 
@@ -78,3 +83,24 @@ def test_a_server_that_says_404_says_that_there_is_none(agent: Agent, api: FakeA
     assert agent.vault.retrieve("orders", "a") is None
     assert agent.vault.update("orders", "a", {}) is False
     assert agent.vault.delete("orders", "a") is False
+
+
+def test_counting_listing_and_clearing_go_on_to_the_end(agent: Agent, api: FakeApi) -> None:
+    for name in ("a", "b", "c"):
+        for number in range(5):
+            agent.vault.store(name, {"number": number})
+    api.requests.clear()
+    assert agent.vault.count("a") == 5
+    assert agent.vault.list_collections() == ["a", "b", "c"]
+    assert agent.vault.clear("a") is True
+    assert agent.vault.count("a") == 0
+    assert len(api.requests) == 3 + 2 + 3 + 1
+
+
+def test_a_document_may_have_a_lifetime_and_be_the_first(agent: Agent, api: FakeApi) -> None:
+    agent.vault.store("locks", {"by": "me"}, "door", ttl_seconds=60, if_absent=True)
+    assert (api.bodies[0]["ttl_seconds"], api.bodies[0]["if_absent"]) == (60, True)
+    with pytest.raises(ConflictError) as refused:
+        agent.vault.store("locks", {"by": "you"}, "door", if_absent=True)
+    assert refused.value.error_code == "VERSION_MISMATCH"
+    assert agent.vault.retrieve("locks", "door") == {"by": "me"}
