@@ -201,7 +201,7 @@ def test_every_price_has_a_date_and_a_source() -> None:
             "$75",
             "$75-104",
         ),
-        (costs.byok_option(1_000, ["gpt-3.5-turbo"]), "$29", "$15", "$44"),
+        (costs.byok_option(1_000, ["gpt-3.5-turbo-0613"]), "$29", "$15", "$44"),
         (costs.managed_option(10_000), "$99", "$0", "$99"),
         (
             costs.byok_option(10_000, ["mistral-large", "gpt-4o-2024-05-13"], round_outward_to=100),

@@ -61,7 +61,7 @@ def test_the_guides_comparison_is_what_the_sums_give() -> None:
     for option in (
         costs.managed_option(1_000),
         costs.byok_option(1_000, [dear], free_while_possible=True),
-        costs.byok_option(1_000, ["gpt-3.5-turbo"]),
+        costs.byok_option(1_000, ["gpt-3.5-turbo-0613"]),
         costs.managed_option(10_000),
         costs.byok_option(10_000, [cheap, dear], round_outward_to=100),
     ):
