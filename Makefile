@@ -61,10 +61,11 @@ setup: .venv/.ready $(EMULATOR)/.ready node_modules/.ready ## Install what the o
 		--require-hashes -r requirements/uv.lock
 	@touch $@
 
-.venv/.ready: .venv/.uv requirements/dev.lock pyproject.toml
+.venv/.ready: .venv/.uv requirements/dev.lock pyproject.toml layers/client/pyproject.toml
 	@echo "Installing requirements/dev.lock into .venv"
 	@$(UV) pip sync --quiet --python $(PY) --require-hashes requirements/dev.lock
-	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation \
+		--editable . --editable layers/client
 	@touch $@
 
 $(EMULATOR)/.ready: .venv/.uv requirements/emulator.lock
@@ -111,7 +112,7 @@ lint: .venv/.ready
 	@$(BIN)/ruff format --check .
 
 types: .venv/.ready
-	@$(BIN)/mypy layers/core tools stacks app.py tests
+	@$(BIN)/mypy layers/core layers/client tools stacks app.py tests
 	@for handler in $(HANDLERS); do echo "$$handler"; $(BIN)/mypy "$$handler" || exit 1; done
 
 bench: setup ## Count DynamoDB requests a message, import times and bundle sizes
@@ -149,6 +150,7 @@ lock: .venv/.uv ## Resolve requirements/*.lock anew: make lock ARGS=--upgrade
 	@$(COMPILE) $(ARGS) --group providers -c requirements/layer.lock \
 		$$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements/layer.lock) \
 		-o requirements/providers.lock
+	@$(COMPILE) $(ARGS) --group client -c requirements/layer.lock -o requirements/client.lock
 	@$(COMPILE) $(ARGS) --group emulator -o requirements/emulator.lock
 	@$(COMPILE) $(ARGS) --group dev -c requirements/layer.lock -c requirements/providers.lock \
 		-o requirements/dev.lock

@@ -13,7 +13,7 @@ from constructs import Construct
 from stacks.billing_stack import BillingStack
 from stacks.constructs.acknowledgement import acknowledge
 from stacks.constructs.function import StageFunction
-from stacks.constructs.layer import CoreLayer
+from stacks.constructs.layer import ClientLayer, CoreLayer
 from stacks.constructs.queue import may_redrive, may_send
 from stacks.data_stack import BY_KIND, CREDENTIALS, HELD_SESSIONS, DataStack
 from stacks.deferred_requests import RequestQueue, worker_of
@@ -87,6 +87,7 @@ class ApiStack(Stack):
         self.api = self._rest_api()
         self._add_routes()
         add_gateway_responses(self.api)
+        self._client = ClientLayer(self, "Client", stage=stage, sources=sources)
         self._add_outputs()
 
     def _function(self, construct_id: str, **kwargs: Any) -> StageFunction:
@@ -362,6 +363,7 @@ class ApiStack(Stack):
         CfnOutput(self, "ApiUrl", value=url, description="Base URL, without a slash at its end")
         CfnOutput(self, "ApiId", value=self.api.rest_api_id)
         CfnOutput(self, "Region", value=Aws.REGION)
+        CfnOutput(self, "ClientLayerArn", value=self._client.version.layer_version_arn)
         for function in self.functions:
             CfnOutput(
                 self,

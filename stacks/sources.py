@@ -28,6 +28,16 @@ class Sources:
         return self.root / "requirements" / "providers.lock"
 
     @property
+    def client(self) -> Path:
+        """The package of the customers' Python client."""
+        return self.root / "layers" / "client" / "flowstack"
+
+    @property
+    def client_lock(self) -> Path:
+        """The client's dependencies, each pinned by hash."""
+        return self.root / "requirements" / "client.lock"
+
+    @property
     def models(self) -> Path:
         """The catalogue of models."""
         return self.core / "domain" / "models.json"

@@ -69,6 +69,11 @@ def providers_contents(sources: Sources) -> LayerContents:
     return LayerContents("Clients of providers of models", sources.providers_lock)
 
 
+def client_contents(sources: Sources) -> LayerContents:
+    """Return the customers' Python client and its dependencies."""
+    return LayerContents("FlowStack's Python client", sources.client_lock, sources.client)
+
+
 @jsii.implements(ILocalBundling)
 class LayerBundling:
     """Fills a folder with locked dependencies and a package of our own."""
@@ -175,6 +180,17 @@ class ProvidersLayer(Layer):
     ) -> None:
         super().__init__(
             scope, construct_id, stage=stage, sources=sources, contents=providers_contents(sources)
+        )
+
+
+class ClientLayer(Layer):
+    """The package ``flowstack``, for agents that run in Lambda functions of their owners."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, stage: Stage, sources: Sources
+    ) -> None:
+        super().__init__(
+            scope, construct_id, stage=stage, sources=sources, contents=client_contents(sources)
         )
 
 

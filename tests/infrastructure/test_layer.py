@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from stacks.constructs.layer import (
     BundlingError,
     LayerBundling,
+    client_contents,
     core_contents,
     providers_contents,
 )
@@ -18,6 +20,7 @@ from stacks.constructs.layer import fingerprint as fingerprint_of
 from stacks.python_target import AWS_LAMBDA, PythonTarget
 from stacks.sources import Sources
 from tests.infrastructure.conftest import ROOT
+from tests.infrastructure.synthesized import Synthesized
 
 HOST = PythonTarget.of_interpreter(sys.executable)
 
@@ -118,3 +121,18 @@ def test_a_dependency_without_its_hash_is_refused(tmp_path: Path, copied: Source
     copied.layer_lock.write_text("pydantic==2.14.4\n", encoding="utf-8")
     with pytest.raises(BundlingError, match="hash"):
         LayerBundling(core_contents(copied), AWS_LAMBDA).try_bundle(str(tmp_path / "out"))
+
+
+def test_the_client_is_a_layer_of_its_own(tmp_path: Path) -> None:
+    assert LayerBundling(client_contents(Sources(ROOT)), HOST).try_bundle(str(tmp_path))
+    packages = tmp_path / "python"
+    assert {"flowstack", "httpx", "pydantic"} <= {path.name for path in packages.iterdir()}
+    assert not (packages / "flowstack_core").exists()
+    code = "import flowstack, flowstack.costs; flowstack.costs.default_prices()"
+    subprocess.run([sys.executable, "-S", "-c", code], check=True, cwd=packages)
+
+
+def test_the_output_names_the_clients_layer(prod: Synthesized) -> None:
+    output = prod.template("api")["Outputs"]["ClientLayerArn"]["Value"]["Ref"]
+    assert output.startswith("Client")
+    assert output in prod.resources("AWS::Lambda::LayerVersion")

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from flowstack_core.domain.providers import WAYS, Provider
-from tests.integration.conftest import Customer, Stack
+from tests.integration.conftest import Customer, Stack, wait_until
 from tests.support.converse_server import Behaviour
 from tests.support.emulator import ROOT
 from tests.support.traces import Traces, spellings
@@ -153,6 +153,25 @@ def test_byok_what_the_provider_echoes_in_its_error(
         plot.send(plot.customer.chat(**fields), 400)
 
 
+@pytest.mark.parametrize("exception", [None, "ValidationException"])
+def test_byok_what_is_used_for_an_answer_that_comes_later(
+    exception: str | None, plot: Plot, stack: Stack
+) -> None:
+    own = plot.credentials("used later")
+    plot.store({"provider": "bedrock", "credentials": own})
+    if exception is not None:
+        echo = f"Invalid: {json.dumps(own)} {' '.join(own.values())}"
+        stack.bedrock.behave(Behaviour(fail=exception, message=echo))
+    later = {"Prefer": "respond-async"}
+    plot.send(plot.customer.invoke(byok_credentials=own, headers=later), 400)
+    accepted = plot.send(plot.customer.invoke(headers=later), 202)
+    location = accepted.headers["Location"]
+    over = ("succeeded", "failed")
+    wait_until(lambda: plot.customer.http.get(location).json()["status"] in over, 60)
+    found = plot.send(plot.customer.http.get(location)).json()
+    assert found["status"] == over[exception is not None], found
+
+
 def test_byok_what_is_refused_before_it_is_looked_at(plot: Plot) -> None:
     secret = plot.canary("refused")
     own = plot.credentials("refused")
@@ -178,7 +197,7 @@ def test_byok_what_is_refused_before_it_is_looked_at(plot: Plot) -> None:
             plot.send(plot.customer.chat(**fields), 400)
     plot.store({"provider": "openai", "credentials": {"api_key": secret}, "note": secret}, 400)
     plot.send(plot.customer.invoke(byok_credentials=own, note=secret), 400)
-    plot.send(plot.customer.invoke(byok_credentials=own, model="none"), 400)
+    plot.send(plot.customer.invoke(byok_credentials=own, model="no model\n"), 400)
     plot.send(plot.customer.invoke(byok=secret), 400)
 
 

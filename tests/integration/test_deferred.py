@@ -40,7 +40,7 @@ def queue_at_rest(stack: Stack) -> Iterator[LambdaClient]:
     """Keep the queue from calling the worker, so that the test calls it."""
     with lambda_client(stack) as client:
         mappings = client.list_event_source_mappings()["EventSourceMappings"]
-        (mapping,) = [one for one in mappings if ":sqs:" in one["EventSourceArn"]]
+        (mapping,) = [one for one in mappings if one["EventSourceArn"].endswith("-requests")]
         client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
         try:
             yield client
@@ -202,4 +202,20 @@ def test_a_chat_completion_is_fetched_later(stack: Stack) -> None:
     wait_until(lambda: bearer.get(location).json()["status"] == "succeeded")
     response = bearer.get(location).json()["response"]
     assert response["choices"][0]["message"]["content"] == "You said: Hello"
+    stack.assert_exact(customer, 1)
+
+
+def test_byok_an_answer_that_comes_later_is_paid_for_with_stored_credentials(stack: Stack) -> None:
+    customer = stack.customer("free")
+    key = "sk-stored-for-later-0123456789"
+    body = {"provider": "openai", "credentials": {"api_key": key}}
+    assert customer.http.post("/api/byok-credentials", json=body).status_code == 200
+    own: dict[str, Any] = {"provider": "openai", "model": "gpt-4o", "headers": LATER}
+    accepted = customer.chat("later-own-marker", **own)
+    assert accepted.status_code == 202, accepted.text
+    found = outcome(customer, accepted)
+    assert found["status"] == "succeeded", found
+    (call,) = stack.vendors.calls("later-own-marker")
+    assert call.headers["authorization"] == f"Bearer {key}"
+    assert stack.bedrock.calls() == []
     stack.assert_exact(customer, 1)

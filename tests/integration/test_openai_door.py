@@ -234,3 +234,20 @@ def test_the_doors_do_not_take_each_other_s_keys(stack: Stack) -> None:
     assert bearer.get("/usage").status_code == 401
     models: httpx.Response = bearer.get("/v1/models")
     assert models.status_code == 200
+
+
+def test_byok_a_prefix_reaches_a_provider_with_stored_credentials(
+    stack: Stack, connect: Connect
+) -> None:
+    customer = stack.customer("free")
+    client = connect(customer)
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model="openai/gpt-4o", messages=HELLO)
+    assert refused.value.code == "credentials_required"
+    body = {"provider": "openai", "credentials": {"api_key": "sk-stored-0123456789abc"}}
+    assert customer.http.post("/api/byok-credentials", json=body).status_code == 200
+    answer = client.chat.completions.create(model="openai/gpt-4o", messages=HELLO)
+    assert answer.choices[0].message.content == "You said: Hello"
+    (call,) = stack.vendors.calls()
+    assert call.headers["authorization"] == "Bearer sk-stored-0123456789abc"
+    stack.assert_exact(customer, 1)

@@ -1,0 +1,393 @@
+"""Usage, statements and the subscription, as the customer sees and changes them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Literal
+
+from flowstack.documents import (
+    Document,
+    Plan,
+    Statement,
+    StatementPage,
+    StoredCredential,
+    Subscription,
+    TierInfo,
+    UsageStats,
+)
+from flowstack.exceptions import NotFoundError
+from flowstack.operations import Operation, present, segment
+from flowstack.transport import AsyncClient, Client, Endpoint
+
+__all__ = ["AsyncBillingManager", "BillingManager", "UsageStats"]
+
+Change = Literal["downgrade", "cancel", "undo"]
+_PAGE = 50
+
+
+class BillingManager:
+    """What there is to know and to change about money.
+
+    An agent has one as ``agent.billing``; on its own it takes the key and the address.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        *,
+        client: Client | None = None,
+    ) -> None:
+        self._client = client or Client(Endpoint.find(api_key, base_url, allow_http=False))
+
+    def usage(self) -> UsageStats:
+        """Return how many sessions are used and left."""
+        return self._client.run(usage())
+
+    def tier_info(self) -> TierInfo:
+        """Return what the subscription includes."""
+        return self._client.run(tier_info())
+
+    def plans(self) -> list[Plan]:
+        """Return the plans on offer."""
+        return self._client.run(plans())
+
+    def daily_usage(self) -> Document:
+        """Return the sessions of each day."""
+        return self._client.run(daily_usage())
+
+    def forecast(self) -> Document:
+        """Return where the period is heading."""
+        return self._client.run(forecast())
+
+    def recommendations(self) -> Document:
+        """Return how to pay less."""
+        return self._client.run(recommendations())
+
+    def history(self, limit: int | None = None) -> Iterator[Statement]:
+        """Yield the statements of closed periods, newest first; pages are read as needed.
+
+        Parameters
+        ----------
+        limit
+            How many at most; all, where it is not given.
+        """
+        cursor: str | None = None
+        while limit is None or limit > 0:
+            page = self._client.run(statements(_PAGE if limit is None else limit, cursor))
+            found = page.statements if limit is None else page.statements[:limit]
+            yield from found
+            limit = None if limit is None else limit - len(found)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def statement(self, period: str) -> Statement:
+        """Return the statement of one closed period, such as ``2026-10``."""
+        return self._client.run(statement(period))
+
+    def history_csv(self, limit: int | None = None) -> str:
+        """Return the statements of closed periods as CSV, newest first."""
+        return self._client.run(statements_csv(limit))
+
+    def subscription(self) -> Subscription:
+        """Return what was bought, and what waits for the next period."""
+        return self._client.run(subscription())
+
+    def downgrade(self, tier: str) -> Subscription:
+        """Move to a smaller tier when the period ends; `undo` takes it back until then."""
+        return self._client.run(change("downgrade", tier))
+
+    def cancel(self) -> Subscription:
+        """Cancel when the period ends; `undo` takes it back until then."""
+        return self._client.run(change("cancel"))
+
+    def undo(self) -> Subscription:
+        """Take back a downgrade or a cancellation that still waits."""
+        return self._client.run(change("undo"))
+
+    def preview(self, action: Change, tier: str | None = None) -> Document:
+        """Return what a change would do, without doing it."""
+        return self._client.run(preview(action, tier))
+
+    def alerts(self) -> Document:
+        """Return at which shares of the limit there is an alert, and where it goes."""
+        return self._client.run(alerts())
+
+    def set_alerts(self, **settings: Any) -> Document:
+        """Change the settings of alerts, such as ``thresholds=[75, 90]``."""
+        return self._client.run(set_alerts(settings))
+
+    def budget(self) -> Document:
+        """Return the monthly ceiling on cost."""
+        return self._client.run(budget())
+
+    def set_budget(self, **settings: Any) -> Document:
+        """Change the monthly ceiling on cost."""
+        return self._client.run(set_budget(settings))
+
+    def store_byok_credentials(self, provider: str, credentials: Mapping[str, str]) -> bool:
+        """Store your own credentials at a provider, encrypted; they never come back."""
+        return self._client.run(store_credentials(provider, credentials))
+
+    def list_byok_credentials(self) -> list[StoredCredential]:
+        """Return for which providers credentials are stored, masked."""
+        return self._client.run(list_credentials())
+
+    def delete_byok_credentials(self, provider: str) -> bool:
+        """Forget the credentials at a provider; tell whether there were any."""
+        try:
+            return self._client.run(delete_credentials(provider))
+        except NotFoundError:
+            return False
+
+    # What programs written for version 1 call:
+
+    def get_usage_stats(self) -> UsageStats:
+        """Return `usage`, by its name in version 1."""
+        return self.usage()
+
+    def get_tier_info(self) -> TierInfo:
+        """Return `tier_info`, by its name in version 1."""
+        return self.tier_info()
+
+    def get_billing_history(self, limit: int = 10) -> StatementPage:
+        """Return the newest statements as one page; `history` reads on by itself."""
+        return self._client.run(statements(limit, None))
+
+    def can_make_request(self) -> tuple[bool, str]:
+        """Return whether another session can start, and why."""
+        stats = self.usage()
+        return stats.can_make_requests, stats.reason or str(stats)
+
+
+class AsyncBillingManager:
+    """`BillingManager` for coroutines."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def usage(self) -> UsageStats:
+        """Return how many sessions are used and left."""
+        return await self._client.run(usage())
+
+    async def tier_info(self) -> TierInfo:
+        """Return what the subscription includes."""
+        return await self._client.run(tier_info())
+
+    async def plans(self) -> list[Plan]:
+        """Return the plans on offer."""
+        return await self._client.run(plans())
+
+    async def daily_usage(self) -> Document:
+        """Return the sessions of each day."""
+        return await self._client.run(daily_usage())
+
+    async def forecast(self) -> Document:
+        """Return where the period is heading."""
+        return await self._client.run(forecast())
+
+    async def recommendations(self) -> Document:
+        """Return how to pay less."""
+        return await self._client.run(recommendations())
+
+    async def history(self, limit: int | None = None) -> AsyncIterator[Statement]:
+        """Yield the statements of closed periods, newest first; pages are read as needed."""
+        cursor: str | None = None
+        while limit is None or limit > 0:
+            page = await self._client.run(statements(_PAGE if limit is None else limit, cursor))
+            found = page.statements if limit is None else page.statements[:limit]
+            for one in found:
+                yield one
+            limit = None if limit is None else limit - len(found)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def statement(self, period: str) -> Statement:
+        """Return the statement of one closed period, such as ``2026-10``."""
+        return await self._client.run(statement(period))
+
+    async def history_csv(self, limit: int | None = None) -> str:
+        """Return the statements of closed periods as CSV, newest first."""
+        return await self._client.run(statements_csv(limit))
+
+    async def subscription(self) -> Subscription:
+        """Return what was bought, and what waits for the next period."""
+        return await self._client.run(subscription())
+
+    async def downgrade(self, tier: str) -> Subscription:
+        """Move to a smaller tier when the period ends; `undo` takes it back until then."""
+        return await self._client.run(change("downgrade", tier))
+
+    async def cancel(self) -> Subscription:
+        """Cancel when the period ends; `undo` takes it back until then."""
+        return await self._client.run(change("cancel"))
+
+    async def undo(self) -> Subscription:
+        """Take back a downgrade or a cancellation that still waits."""
+        return await self._client.run(change("undo"))
+
+    async def preview(self, action: Change, tier: str | None = None) -> Document:
+        """Return what a change would do, without doing it."""
+        return await self._client.run(preview(action, tier))
+
+    async def alerts(self) -> Document:
+        """Return at which shares of the limit there is an alert, and where it goes."""
+        return await self._client.run(alerts())
+
+    async def set_alerts(self, **settings: Any) -> Document:
+        """Change the settings of alerts, such as ``thresholds=[75, 90]``."""
+        return await self._client.run(set_alerts(settings))
+
+    async def budget(self) -> Document:
+        """Return the monthly ceiling on cost."""
+        return await self._client.run(budget())
+
+    async def set_budget(self, **settings: Any) -> Document:
+        """Change the monthly ceiling on cost."""
+        return await self._client.run(set_budget(settings))
+
+    async def store_byok_credentials(self, provider: str, credentials: Mapping[str, str]) -> bool:
+        """Store your own credentials at a provider, encrypted; they never come back."""
+        return await self._client.run(store_credentials(provider, credentials))
+
+    async def list_byok_credentials(self) -> list[StoredCredential]:
+        """Return for which providers credentials are stored, masked."""
+        return await self._client.run(list_credentials())
+
+    async def delete_byok_credentials(self, provider: str) -> bool:
+        """Forget the credentials at a provider; tell whether there were any."""
+        try:
+            return await self._client.run(delete_credentials(provider))
+        except NotFoundError:
+            return False
+
+
+# --- what is asked ------------------------------------------------------------------------------
+
+
+def usage() -> Operation[UsageStats]:
+    """Return the operation behind ``GET /usage``."""
+    return Operation("GET", "/usage", UsageStats.of)
+
+
+def tier_info() -> Operation[TierInfo]:
+    """Return the operation behind ``GET /tier-info``."""
+    return Operation("GET", "/tier-info", TierInfo.model_validate)
+
+
+def plans() -> Operation[list[Plan]]:
+    """Return the operation behind ``GET /pricing``."""
+    return Operation(
+        "GET", "/pricing", lambda found: [Plan.model_validate(plan) for plan in found["plans"]]
+    )
+
+
+def daily_usage() -> Operation[Document]:
+    """Return the operation behind ``GET /usage/history``."""
+    return Operation("GET", "/usage/history", Document.model_validate)
+
+
+def forecast() -> Operation[Document]:
+    """Return the operation behind ``GET /usage/forecast``."""
+    return Operation("GET", "/usage/forecast", Document.model_validate)
+
+
+def recommendations() -> Operation[Document]:
+    """Return the operation behind ``GET /usage/recommendations``."""
+    return Operation("GET", "/usage/recommendations", Document.model_validate)
+
+
+def statements(limit: int, cursor: str | None) -> Operation[StatementPage]:
+    """Return the operation behind ``GET /api/billing/history``."""
+    query = present(limit=str(min(limit, _PAGE)), cursor=cursor)
+    return Operation("GET", "/api/billing/history", StatementPage.model_validate, query=query)
+
+
+def statement(period: str) -> Operation[Statement]:
+    """Return the operation behind ``GET /api/billing/history/{period}``."""
+    return Operation(
+        "GET",
+        f"/api/billing/history/{segment(period)}",
+        lambda found: Statement.model_validate(found["statement"]),
+    )
+
+
+def statements_csv(limit: int | None) -> Operation[str]:
+    """Return the operation behind ``GET /api/billing/history`` for spreadsheets."""
+    query = present(limit=None if limit is None else str(limit))
+    return Operation("GET", "/api/billing/history", str, query=query, accept="text/csv")
+
+
+def subscription() -> Operation[Subscription]:
+    """Return the operation behind ``GET /subscription``."""
+    return Operation("GET", "/subscription", _subscription)
+
+
+def change(action: Change, tier: str | None = None) -> Operation[Subscription]:
+    """Return the operation behind ``POST /subscription``: again, it changes nothing more."""
+    return Operation("POST", "/subscription", _subscription, body=present(action=action, tier=tier))
+
+
+def preview(action: Change, tier: str | None = None) -> Operation[Document]:
+    """Return the operation that tells what `change` would do."""
+    return Operation(
+        "POST",
+        "/subscription",
+        lambda found: Document.model_validate(found["preview"]),
+        body=present(action=action, tier=tier),
+        query={"preview": "true"},
+    )
+
+
+def alerts() -> Operation[Document]:
+    """Return the operation behind ``GET /alerts``."""
+    return Operation("GET", "/alerts", Document.model_validate)
+
+
+def set_alerts(settings: Mapping[str, Any]) -> Operation[Document]:
+    """Return the operation behind ``PUT /alerts``."""
+    return Operation("PUT", "/alerts", Document.model_validate, body=settings)
+
+
+def budget() -> Operation[Document]:
+    """Return the operation behind ``GET /budget``."""
+    return Operation("GET", "/budget", Document.model_validate)
+
+
+def set_budget(settings: Mapping[str, Any]) -> Operation[Document]:
+    """Return the operation behind ``PUT /budget``."""
+    return Operation("PUT", "/budget", Document.model_validate, body=settings)
+
+
+def store_credentials(provider: str, credentials: Mapping[str, str]) -> Operation[bool]:
+    """Return the operation behind ``POST /api/byok-credentials``."""
+    return Operation(
+        "POST",
+        "/api/byok-credentials",
+        _done,
+        body={"provider": provider, "credentials": dict(credentials)},
+    )
+
+
+def list_credentials() -> Operation[list[StoredCredential]]:
+    """Return the operation behind ``GET /api/byok-credentials``."""
+    return Operation(
+        "GET",
+        "/api/byok-credentials",
+        lambda found: [StoredCredential.model_validate(each) for each in found["credentials"]],
+    )
+
+
+def delete_credentials(provider: str) -> Operation[bool]:
+    """Return the operation behind ``DELETE /api/byok-credentials/{provider}``."""
+    return Operation("DELETE", f"/api/byok-credentials/{segment(provider)}", _done)
+
+
+def _subscription(document: Mapping[str, Any]) -> Subscription:
+    return Subscription.model_validate(document["subscription"])
+
+
+def _done(_: object) -> bool:
+    return True

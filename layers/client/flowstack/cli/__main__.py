@@ -1,0 +1,5 @@
+"""``python -m flowstack.cli``."""
+
+from flowstack.cli import main
+
+main()

@@ -1,0 +1,255 @@
+"""What the API answers with, as typed objects that also read like the JSON they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flowstack.money import Money
+
+NEAR_LIMIT_PERCENT = 80
+
+
+class Document(BaseModel):
+    """A JSON document: ``document.tier`` and ``document["tier"]`` are the same.
+
+    Fields of a newer server than this SDK are kept, and read the same ways.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self:
+            raise KeyError(name)
+        # A field of a newer server may be called like a method here.
+        extra = self.model_extra or {}
+        return extra[name] if name in extra else getattr(self, name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.keys()
+
+    def keys(self) -> list[str]:
+        """Return the names of all fields, derived ones included."""
+        derived = (
+            name
+            for kind in type(self).__mro__
+            if issubclass(kind, Document) and kind is not Document
+            for name, member in vars(kind).items()
+            if isinstance(member, property)
+        )
+        return [*type(self).model_fields, *(self.model_extra or {}), *derived]
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Return the names and values of all fields, derived ones included."""
+        return [(name, self[name]) for name in self.keys()]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a field, or ``default`` where there is none of this name."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+
+# --- answers ------------------------------------------------------------------------------------
+
+
+class TokenCount(Document):
+    """Tokens of one answer, as the provider counted them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+
+
+class Session(Document):
+    """The session that a message belongs to. ``new`` tells whether it started it."""
+
+    id: str
+    new: bool
+    agent: str
+    conversation_id: str
+    period: str
+    started_at: datetime
+    ends_at: datetime
+
+
+class ToolCall(Document):
+    """A tool that the model asks for."""
+
+    id: str
+    name: str
+    input: dict[str, Any]
+
+
+class Answer(Document):
+    """The answer to a message.
+
+    Attributes
+    ----------
+    model_notice
+        Says so where a retired model's successor answered in its place.
+    tool_calls
+        What the model asks for; empty once all tools were run.
+    """
+
+    content: str
+    stop_reason: str
+    model: str
+    provider: str
+    usage: TokenCount = TokenCount()
+    session: Session
+    tool_calls: list[ToolCall] = Field(default_factory=list)
+    model_notice: str | None = None
+
+    def __str__(self) -> str:
+        return self.content
+
+
+# --- where a customer stands --------------------------------------------------------------------
+
+
+class UsageStats(Document):
+    """Where the customer stands in the present billing period, a calendar month in UTC."""
+
+    tier: str = "free"
+    current_charges: Money = Money(0)
+    sessions_used: int = 0
+    sessions_limit: int = 0
+    sessions_remaining: int = 0
+    sessions_held: int = 0
+    period: str | None = None
+    period_start: datetime | None = None
+    resets_at: datetime | None = None
+    now: datetime | None = None
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Self:
+        """Read ``GET /usage``."""
+        period = document["current_period"]
+        return cls(
+            tier=document["tier"],
+            current_charges=document["current_charges"],
+            sessions_used=period["sessions_used"],
+            sessions_limit=period["sessions_limit"],
+            sessions_remaining=period["sessions_remaining"],
+            sessions_held=period.get("sessions_held", 0),
+            period=period.get("name"),
+            period_start=period.get("start"),
+            resets_at=period.get("end"),
+            now=period.get("now"),
+            reason=document.get("quota", {}).get("reason"),
+        )
+
+    @property
+    def usage_percentage(self) -> float:
+        """Share of the limit that is used, in percent; 100 where the limit is zero."""
+        if self.sessions_limit == 0:
+            return 100.0
+        return self.sessions_used * 100 / self.sessions_limit
+
+    @property
+    def is_near_limit(self) -> bool:
+        """Whether at least 80 % of the limit is used."""
+        return self.sessions_used * 100 >= self.sessions_limit * NEAR_LIMIT_PERCENT
+
+    @property
+    def can_make_requests(self) -> bool:
+        """Whether another session can start; running ones go on either way."""
+        return self.sessions_used < self.sessions_limit
+
+    @property
+    def days_left(self) -> int | None:
+        """Whole days until the quota resets."""
+        if self.now is None or self.resets_at is None:
+            return None
+        return (self.resets_at - self.now).days
+
+    def __str__(self) -> str:
+        return (
+            f"Usage: {self.sessions_used:,}/{self.sessions_limit:,} sessions "
+            f"({self.usage_percentage:.1f}%)"
+        )
+
+
+class TierInfo(Document):
+    """What the subscription includes."""
+
+    tier: str
+    current_tier: str
+    session_limit: int
+    can_use_managed: bool
+    price_per_month: Money = Money(0)
+
+    @property
+    def upgrade_available(self) -> bool:
+        """Whether there is a larger plan."""
+        return self.tier != "enterprise"
+
+
+class Plan(Document):
+    """A plan on offer. Prices are US dollars a month."""
+
+    tier: str
+    price_per_month: Money
+    sessions_per_month: int
+    managed_models: bool
+    byok: str
+    support: str
+    extras: list[str] = Field(default_factory=list)
+
+
+# --- billing ------------------------------------------------------------------------------------
+
+
+class PendingChange(Document):
+    """What waits for the end of the period."""
+
+    tier: str
+    effective_at: datetime | None = None
+
+
+class Subscription(Document):
+    """What the customer has bought, and what waits for the next period."""
+
+    tier: str
+    session_limit: int | None = None
+    price_usd: Money | None = None
+    pending_change: PendingChange | None = None
+
+
+class Statement(Document):
+    """The statement of one closed period."""
+
+    period: str
+    tier: str | None = None
+    sessions_used: int | None = None
+    session_limit: int | None = None
+    total: Money | None = None
+
+
+class StatementPage(Document):
+    """Some statements, newest first, and where the next ones begin."""
+
+    statements: list[Statement] = Field(default_factory=list)
+    next_cursor: str | None = None
+
+    def __iter__(self) -> Iterator[Statement]:  # type: ignore[override]
+        return iter(self.statements)
+
+
+class StoredCredential(Document):
+    """Credentials that FlowStack keeps for a provider; their values come back masked only.
+
+    ``last_used_at`` is exact to the hour.
+    """
+
+    provider: str
+    credentials: dict[str, str] = Field(default_factory=dict)
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    last_used_at: datetime | None = None
