@@ -43,6 +43,10 @@ class InvalidRequestError(FlowStackError):
     code = "INVALID_REQUEST"
 
 
+class SignatureRejectedError(InvalidRequestError):
+    """Who sent the request cannot be told: its signature is missing, wrong or too old."""
+
+
 class UnsupportedMediaTypeError(FlowStackError):
     """The body is not `application/json`."""
 
