@@ -11,9 +11,11 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from stacks.bedrock_models import CatalogueAccess
+from stacks.billing_stack import BillingStack
 from stacks.constructs.acknowledgement import acknowledge
 from stacks.constructs.function import StageFunction
 from stacks.constructs.layer import CoreLayer
+from stacks.constructs.queue import may_redrive, may_send
 from stacks.data_stack import BY_KIND, HELD_SESSIONS, DataStack
 from stacks.gateway_responses import add_gateway_responses
 from stacks.sources import Sources
@@ -27,6 +29,9 @@ CONVERSATION_TIMEOUT = Duration.seconds(28)
 
 REQUESTS_PER_SECOND = 1_000
 BURST = 2_000
+
+_CLOSING = ("BatchGetItem", "PutItem", "UpdateItem", "Query")
+"""What closing a period does on the table of usage."""
 
 # Neither headers nor bodies: the API key is in a header.
 _ACCESS_LOG_FIELDS = {
@@ -57,6 +62,7 @@ class ApiStack(Stack):
         stage: Stage,
         sources: Sources,
         data: DataStack,
+        billing: BillingStack,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, **kwargs)
@@ -66,8 +72,9 @@ class ApiStack(Stack):
         self.authorizer = self._authorizer_function(data)
         self.conversation = self._conversation_function(data)
         self.usage = self._usage_function(data)
+        self.billing = self._billing_function(data)
         self.public = self._public_function()
-        self.admin = self._admin_function(data)
+        self.admin = self._admin_function(data, billing)
         self.api_name = stage.name_of("api")
         self.api = self._rest_api()
         self._add_routes()
@@ -133,6 +140,19 @@ class ApiStack(Stack):
             ],
         )
 
+    def _billing_function(self, data: DataStack) -> StageFunction:
+        return self._function(
+            "Billing",
+            name="billing",
+            description="/subscription and GET /api/billing/history",
+            timeout=CONVERSATION_TIMEOUT,
+            memory_mb=512,
+            tables=[
+                data.accounts.access("GetItem", "BatchGetItem", "PutItem"),
+                data.usage.access(*_CLOSING, "GetItem", "ConditionCheckItem"),
+            ],
+        )
+
     def _public_function(self) -> StageFunction:
         return self._function(
             "Public",
@@ -142,7 +162,7 @@ class ApiStack(Stack):
             memory_mb=256,
         )
 
-    def _admin_function(self, data: DataStack) -> StageFunction:
+    def _admin_function(self, data: DataStack, billing: BillingStack) -> StageFunction:
         return self._function(
             "Admin",
             name="admin",
@@ -159,9 +179,18 @@ class ApiStack(Stack):
                     "Query",
                     query_index=BY_KIND,
                 ),
-                data.usage.access("GetItem", "UpdateItem"),
+                data.usage.access(*_CLOSING, "GetItem", "ConditionCheckItem"),
                 data.sessions.access("Query", query_index=HELD_SESSIONS),
             ],
+            statements=[
+                may_send(billing.steps, billing.closes),
+                may_redrive(billing.closes_dead_letters),
+            ],
+            environment={
+                "STEPS_QUEUE_URL": billing.steps.queue_url,
+                "CLOSES_QUEUE_URL": billing.closes.queue_url,
+                "CLOSES_DEAD_LETTERS_URL": billing.closes_dead_letters.queue_url,
+            },
         )
 
     def _rest_api(self) -> apigateway.RestApi:
@@ -219,15 +248,21 @@ class ApiStack(Stack):
         )
         conversation = _integration(self.conversation)
         usage = _integration(self.usage)
+        billing = _integration(self.billing)
         public = _integration(self.public)
         root = self.api.root
         for method, path, integration in (
-            ("POST", "invoke", conversation),
-            ("POST", "chat", conversation),
-            ("GET", "usage", usage),
-            ("GET", "tier-info", usage),
+            ("POST", "/invoke", conversation),
+            ("POST", "/chat", conversation),
+            ("GET", "/usage", usage),
+            ("GET", "/tier-info", usage),
+            ("GET", "/subscription", billing),
+            ("POST", "/subscription", billing),
+            ("DELETE", "/subscription", billing),
+            ("GET", "/api/billing/history", billing),
+            ("GET", "/api/billing/history/{period}", billing),
         ):
-            root.add_resource(path).add_method(
+            root.resource_for_path(path).add_method(
                 method,
                 integration,
                 authorization_type=apigateway.AuthorizationType.CUSTOM,
@@ -282,7 +317,14 @@ class ApiStack(Stack):
 
     @property
     def functions(self) -> tuple[StageFunction, ...]:
-        return (self.authorizer, self.conversation, self.usage, self.public, self.admin)
+        return (
+            self.authorizer,
+            self.conversation,
+            self.usage,
+            self.billing,
+            self.public,
+            self.admin,
+        )
 
 
 def _integration(function: StageFunction) -> apigateway.LambdaIntegration:

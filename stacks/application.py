@@ -7,6 +7,7 @@ import sys
 from aws_cdk import App, Environment, Tags
 
 from stacks.api_stack import ApiStack
+from stacks.billing_stack import BillingStack
 from stacks.data_stack import DataStack
 from stacks.lifecycle_stack import LifecycleStack
 from stacks.monitoring_stack import MonitoringStack
@@ -43,12 +44,21 @@ class Application:
         stage = stage_of(app)
         self.stage = stage
         self.data = DataStack(app, stage.name_of("data"), stage=stage, env=environment)
+        self.billing = BillingStack(
+            app,
+            stage.name_of("billing"),
+            stage=stage,
+            sources=sources,
+            data=self.data,
+            env=environment,
+        )
         self.api = ApiStack(
             app,
             stage.name_of("api"),
             stage=stage,
             sources=sources,
             data=self.data,
+            billing=self.billing,
             env=environment,
         )
         self.lifecycle = LifecycleStack(
@@ -66,6 +76,7 @@ class Application:
             data=self.data,
             api=self.api,
             lifecycle=self.lifecycle,
+            billing=self.billing,
             env=environment,
         )
         Tags.of(app).add("flowstack:stage", stage.name)

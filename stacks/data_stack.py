@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aws_cdk import CfnOutput, Stack
+from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
@@ -25,7 +26,7 @@ class DataStack(Stack):
     sessions
         Conversations, transcripts, session records, idempotency claims.
     usage
-        The counter of each customer and period.
+        The counter and the statement of each customer and period, the books of the month end.
     vault
         The customers' own documents.
     """
@@ -56,10 +57,18 @@ class DataStack(Stack):
             name="sessions",
             key=key,
             expires=True,
-            stream=True,
+            stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
             indexes=[Index(HELD_SESSIONS, partition_key="held_in", sort_key="started_at")],
         )
-        self.usage = StageTable(self, "Usage", stage=stage, name="usage", key=key, expires=True)
+        self.usage = StageTable(
+            self,
+            "Usage",
+            stage=stage,
+            name="usage",
+            key=key,
+            expires=True,
+            stream=dynamodb.StreamViewType.NEW_IMAGE,
+        )
         self.vault = StageTable(self, "Vault", stage=stage, name="vault", key=key, expires=False)
         for table in self.tables:
             CfnOutput(self, f"{table.name.capitalize()}TableName", value=table.resource.table_name)

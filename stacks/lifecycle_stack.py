@@ -7,12 +7,11 @@ from typing import Any
 from aws_cdk import CfnOutput, Duration, Stack
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as event_sources
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from stacks.constructs.acknowledgement import acknowledge
 from stacks.constructs.function import StageFunction
 from stacks.constructs.layer import CoreLayer
+from stacks.constructs.queue import DeadLetters
 from stacks.data_stack import DataStack
 from stacks.sources import Sources
 from stacks.stage import Stage
@@ -40,16 +39,7 @@ class LifecycleStack(Stack):
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, **kwargs)
-        self.dead_letters_name = stage.name_of("expiry-dead-letters")
-        self.dead_letters = sqs.Queue(
-            self,
-            "ExpiryDeadLetters",
-            queue_name=self.dead_letters_name,
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
-            retention_period=Duration.days(14),
-        )
-        acknowledge(self.dead_letters, "SQS3", "It is a dead-letter queue itself.")
+        self.dead_letters = DeadLetters(self, "ExpiryDeadLetters", stage=stage, name="expiry")
         self.expiry = StageFunction(
             self,
             "Expiry",

@@ -15,6 +15,9 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
 from stacks.api_stack import ApiStack
+from stacks.billing_stack import BillingStack
+from stacks.constructs.function import StageFunction
+from stacks.constructs.queue import DeadLetters
 from stacks.constructs.table import StageTable
 from stacks.data_stack import DataStack
 from stacks.lifecycle_stack import LifecycleStack
@@ -22,6 +25,9 @@ from stacks.stage import Stage
 
 PERIOD = Duration.minutes(5)
 MINUTE = Duration.minutes(1)
+
+METRICS = "FlowStack"
+"""Namespace of the metrics that functions write themselves."""
 
 
 class MonitoringStack(Stack):
@@ -39,15 +45,17 @@ class MonitoringStack(Stack):
         data: DataStack,
         api: ApiStack,
         lifecycle: LifecycleStack,
+        billing: BillingStack,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, **kwargs)
         self._stage = stage
         self.topic = self._topic()
         self._watch_api(api)
-        for name in (api.authorizer.function_name, api.conversation.function_name):
-            self._watch_function(name)
+        for function in (api.authorizer, api.conversation):
+            self._watch_requests(function)
         self._watch_expiry(lifecycle)
+        self._watch_month_end(billing)
         for table in (data.accounts, data.sessions, data.usage):
             self._watch_table(table)
         # One alarm for each request on the way of a message: who asks, go on, start.
@@ -112,8 +120,8 @@ class MonitoringStack(Stack):
             " minutes. Look at the access log by status and route, then at that function's log.",
         )
 
-    def _watch_function(self, name: str) -> None:
-        part = name.rsplit("-", 1)[-1].capitalize()
+    def _watch_requests(self, function: StageFunction) -> None:
+        name, part = function.function_name, function.node.id
         self._alarm(
             f"{part}Errors",
             _function_metric(name, "Errors"),
@@ -130,26 +138,93 @@ class MonitoringStack(Stack):
         )
 
     def _watch_expiry(self, lifecycle: LifecycleStack) -> None:
-        name = lifecycle.expiry.function_name
+        self._watch_dead_letters(
+            lifecycle.dead_letters,
+            "Deleted sessions were given up on, and customers may be billed for"
+            " sessions without an answer. Read the messages, mend the cause, then run the usage"
+            " audit of the customers concerned.",
+        )
+        self._watch_stream(lifecycle.expiry, "sessions")
+
+    def _watch_month_end(self, billing: BillingStack) -> None:
+        self._watch_dead_letters(
+            billing.month_end_dead_letters,
+            "A schedule could not start the month end, or what it started failed three times."
+            " Read the message and the function's log, then start it by hand.",
+        )
+        self._watch_dead_letters(
+            billing.steps_dead_letters,
+            "Listing the customers of a month end failed five times. Read the function's log,"
+            " mend the cause, then resume the month end.",
+        )
+        self._watch_dead_letters(
+            billing.closes_dead_letters,
+            "Some customers' periods could not be closed, and they have no statement. The reason"
+            " is on the message and in the month end's progress; mend it, then redrive.",
+        )
+        self._watch_dead_letters(
+            billing.statements_dead_letters,
+            "The bus was not told of some statements. Read the messages within 24 hours, and give"
+            " the records to the function again.",
+        )
+        self._watch_stream(billing.statements, "usage")
+        for function in (billing.month_end, billing.close):
+            self._alarm(
+                f"{function.node.id}Errors",
+                _function_metric(function.function_name, "Errors"),
+                threshold=3,
+                description=f"{function.function_name} failed three times in five minutes. Its log"
+                " has the exception; what failed is tried again by itself.",
+            )
         self._alarm(
-            "ExpiryDeadLetters",
+            "StepsOldestMessage",
+            _queue_metric(billing.steps.name, "ApproximateAgeOfOldestMessage"),
+            threshold=Duration.hours(1).to_seconds(),
+            description="A step of the month end waits for an hour: its function is throttled, or"
+            " no longer listens to the queue. Nobody is closed meanwhile.",
+        )
+        self._watch_reconciliation(
+            "MonthEndOpen",
+            "The daily reconciliation found customers whose period has ended and is not closed."
+            " See the month end's progress, and the errors of the close function.",
+        )
+        self._watch_reconciliation(
+            "MonthEndFailed",
+            "The daily reconciliation found customers whose period could not be closed. The"
+            " reasons are in the month end's progress; mend them, then redrive.",
+        )
+
+    def _watch_reconciliation(self, gauge: str, description: str) -> None:
+        self._alarm(
+            gauge,
             cloudwatch.Metric(
-                namespace="AWS/SQS",
-                metric_name="ApproximateNumberOfMessagesVisible",
-                dimensions_map={"QueueName": lifecycle.dead_letters_name},
+                namespace=METRICS,
+                metric_name=gauge,
+                dimensions_map={"service": "month-end"},
                 statistic="Maximum",
                 period=PERIOD,
             ),
             threshold=1,
-            description="Deleted sessions were given up on, and customers may be billed for"
-            " sessions without an answer. Read the messages, mend the cause, then run the usage"
-            " audit of the customers concerned.",
+            description=description,
+            # It is measured once a day, and stands until it is measured again.
+            missing=cloudwatch.TreatMissingData.IGNORE,
         )
+
+    def _watch_dead_letters(self, letters: DeadLetters, description: str) -> None:
         self._alarm(
-            "ExpiryIteratorAge",
+            letters.node.id,
+            _queue_metric(letters.name, "ApproximateNumberOfMessagesVisible"),
+            threshold=1,
+            description=description,
+        )
+
+    def _watch_stream(self, function: StageFunction, table: str) -> None:
+        name = function.function_name
+        self._alarm(
+            f"{function.node.id}IteratorAge",
             _function_metric(name, "IteratorAge", statistic="Maximum"),
             threshold=Duration.hours(1).to_milliseconds(),
-            description=f"{name} is an hour behind the stream of the sessions table, which keeps"
+            description=f"{name} is an hour behind the stream of the {table} table, which keeps"
             " changes for 24 hours. See its log and its throttles.",
         )
 
@@ -188,6 +263,8 @@ class MonitoringStack(Stack):
         description: str,
         periods: int = 1,
         breaching: int = 1,
+        # No calls, no metric: quiet is not an emergency.
+        missing: cloudwatch.TreatMissingData = cloudwatch.TreatMissingData.NOT_BREACHING,
     ) -> None:
         alarm = cloudwatch.Alarm(
             self,
@@ -199,8 +276,7 @@ class MonitoringStack(Stack):
             evaluation_periods=periods,
             datapoints_to_alarm=breaching,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            # No calls, no metric: quiet is not an emergency.
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            treat_missing_data=missing,
         )
         actions: Sequence[cloudwatch.IAlarmAction] = [cloudwatch_actions.SnsAction(self.topic)]
         alarm.add_alarm_action(*actions)
@@ -213,5 +289,15 @@ def _function_metric(name: str, metric: str, statistic: str = "Sum") -> cloudwat
         metric_name=metric,
         dimensions_map={"FunctionName": name},
         statistic=statistic,
+        period=PERIOD,
+    )
+
+
+def _queue_metric(name: str, metric: str) -> cloudwatch.Metric:
+    return cloudwatch.Metric(
+        namespace="AWS/SQS",
+        metric_name=metric,
+        dimensions_map={"QueueName": name},
+        statistic="Maximum",
         period=PERIOD,
     )

@@ -47,6 +47,7 @@ RULES_OF_PLANS = f"{OF_SERVICES}test_plan_rules.py"
 FAILURES = f"{OF_SERVICES}test_failures_release.py"
 RETRIES = f"{OF_SERVICES}test_idempotency.py"
 FAIR_USE_TESTS = f"{OF_SERVICES}test_fair_use.py"
+CHANGES = f"{OF_DOMAIN}test_subscriptions.py"
 USAGE_TESTS = f"{OF_SERVICES}test_usage.py"
 CONTRACT = "tests/contract/test_session_store.py"
 STATEFUL = f"{OF_SERVICES}test_stateful.py::TestSessionsQuotaAndSubscription::runTest"
@@ -68,6 +69,8 @@ RULES = {
     "P2": "A downgrade takes effect at the next period and can be taken back until then.",
     "P3": "A cancelled customer is served until the period ends, and is on `free` after it.",
     "P4": "No managed models on `free`; no provider without the credentials it needs.",
+    "P6": "Customers move down, cancel and undo by themselves; nothing they do raises a tier or a "
+    "limit, or takes back what others scheduled.",
     "F1": "Beyond fair use requests are refused; nothing is counted and no session ended.",
     "Failing closed": "When the stores cannot be reached admission is refused, and nothing is "
     "counted.",
@@ -572,6 +575,27 @@ MUTATIONS = (
         STATEFUL,
     ),
     _mutation(
+        "P2",
+        "a customer's downgrade takes effect at once",
+        SUBSCRIPTIONS,
+        (
+            "PendingChange(terms, period.next(), Origin.CUSTOMER, covers)",
+            "PendingChange(terms, period, Origin.CUSTOMER, covers)",
+        ),
+        CHANGES,
+        "test_p2_a_customers_downgrade_waits_for_the_next_period",
+        "test_every_order_of_four_acts_does_what_the_rules_say",
+    ),
+    _mutation(
+        "P2",
+        "a downgrade that took effect is taken back",
+        SUBSCRIPTIONS,
+        ("settled = _changing(subscription, Period.containing(now))", "settled = subscription"),
+        CHANGES,
+        "test_p2_what_took_effect_cannot_be_undone",
+        "test_every_order_of_four_acts_does_what_the_rules_say",
+    ),
+    _mutation(
         "P3",
         "a cancellation never takes effect",
         SUBSCRIPTIONS,
@@ -582,6 +606,17 @@ MUTATIONS = (
         RULES_OF_PLANS,
         "test_p3_after_a_cancellation_service_goes_on_until_the_period_ends",
         STATEFUL,
+    ),
+    _mutation(
+        "P3",
+        "a customer that cancels is moved to the least paid tier",
+        SUBSCRIPTIONS,
+        (
+            "return schedule_downgrade(subscription, Tier.FREE, now)",
+            "return schedule_downgrade(subscription, Tier.STARTER, now)",
+        ),
+        CHANGES,
+        "test_p3_a_customers_cancellation_leads_to_free_and_is_called_one",
     ),
     _mutation(
         "P4",
@@ -614,6 +649,55 @@ MUTATIONS = (
         ),
         RULES_OF_PLANS,
         "test_p4_a_byok_only_provider_without_credentials_is_refused",
+    ),
+    _mutation(
+        "P6",
+        "a customer moves itself up",
+        SUBSCRIPTIONS,
+        ("    if tier.rank > current.tier.rank:", "    if False:"),
+        CHANGES,
+        "test_p6_a_customer_cannot_raise_its_own_tier",
+        "test_every_order_of_four_acts_does_what_the_rules_say",
+    ),
+    _mutation(
+        "P6",
+        "a downgrade raises a contract's limit to the plan's",
+        SUBSCRIPTIONS,
+        ("min(Terms.of(tier).session_limit, *limits)", "Terms.of(tier).session_limit"),
+        CHANGES,
+        "test_p6_a_downgrade_never_raises_a_contracts_limit",
+        "test_every_order_of_four_acts_does_what_the_rules_say",
+    ),
+    _mutation(
+        "P6",
+        "a customer softens a downgrade that others scheduled",
+        SUBSCRIPTIONS,
+        ("if covers is not None and tier.rank > covers.terms.tier.rank:", "if False:"),
+        CHANGES,
+        "test_p6_a_customer_cannot_soften_what_others_scheduled",
+        "test_every_order_of_four_acts_does_what_the_rules_say",
+    ),
+    _mutation(
+        "P6",
+        "a customer takes back what others scheduled",
+        SUBSCRIPTIONS,
+        ("if waiting.origin is not Origin.CUSTOMER:", "if False:"),
+        CHANGES,
+        "test_p6_a_customer_cannot_soften_what_others_scheduled",
+        "tests/unit/http/test_billing_routes.py::"
+        "test_p6_what_the_operator_scheduled_is_not_the_customers_to_take_back",
+    ),
+    _mutation(
+        "P6",
+        "undoing a change takes what others scheduled with it",
+        SUBSCRIPTIONS,
+        (
+            "return replace(settled, pending=waiting.covers)",
+            "return replace(settled, pending=None)",
+        ),
+        CHANGES,
+        "test_p6_what_others_scheduled_comes_back_when_the_customer_undoes",
+        "test_every_order_of_four_acts_does_what_the_rules_say",
     ),
     _mutation(
         "F1",

@@ -15,7 +15,13 @@ from flowstack_core.settings import settings
 def _entry() -> HttpFunction:
     """Return the entry point. Which routes there are depends on the stage: known on first use."""
     app = admin_app(
-        bootstrap.account_service, bootstrap.usage_service, test_clocks=settings().test_clocks
+        bootstrap.account_service,
+        bootstrap.usage_service,
+        subscriptions=bootstrap.subscription_service,
+        statements=bootstrap.statement_service,
+        closings=bootstrap.closing_service,
+        month_end=bootstrap.month_end_service,
+        test_clocks=settings().test_clocks,
     )
     return entry_point(app)
 

@@ -62,7 +62,7 @@ class StageTable(Construct):
     expires
         Whether DynamoDB deletes items some time after their ``ttl`` (epoch seconds).
     stream
-        Whether changes are published, with the item before and after.
+        What is published of a change, if anything.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class StageTable(Construct):
         name: str,
         key: kms.IKey,
         expires: bool,
-        stream: bool = False,
+        stream: dynamodb.StreamViewType | None = None,
         indexes: Sequence[Index] = (),
     ) -> None:
         super().__init__(scope, construct_id)
@@ -92,7 +92,7 @@ class StageTable(Construct):
                 point_in_time_recovery_enabled=True
             ),
             time_to_live_attribute=TTL_ATTRIBUTE if expires else None,
-            stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES if stream else None,
+            stream=stream,
             deletion_protection=stage.production,
             removal_policy=stage.removal_policy,
         )
@@ -114,13 +114,17 @@ class StageTable(Construct):
         query_index
             An index that may be queried too.
         """
-        statements = [
-            iam.PolicyStatement(
-                actions=[f"dynamodb:{action}" for action in actions],
-                resources=[self.resource.table_arn],
-            ),
-            self._key_statement(writes=any(action not in _READ_ONLY for action in actions)),
-        ]
+        statements = []
+        if actions:
+            statements.append(
+                iam.PolicyStatement(
+                    actions=[f"dynamodb:{action}" for action in actions],
+                    resources=[self.resource.table_arn],
+                )
+            )
+        statements.append(
+            self._key_statement(writes=any(action not in _READ_ONLY for action in actions))
+        )
         if query_index is not None:
             statements.append(
                 iam.PolicyStatement(

@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 
 from flowstack_core.domain.closing import Closing, close_period
-from flowstack_core.domain.month_end import ClosePage, Listing, PageState, Run
+from flowstack_core.domain.month_end import ClosePage, Listing, MonthEndRun, PageState
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.quota import PeriodUsage
@@ -359,22 +359,22 @@ def test_the_record_of_an_act_is_found_by_its_id(customers: Customers) -> None:
 
 
 @pytest.fixture
-def run(stores: Stores) -> Run:
+def run(stores: Stores) -> MonthEndRun:
     """A run nobody else has."""
     period = Period(2030 + next(_numbers), 1)
-    run = Run(period, LATER, LATER)
+    run = MonthEndRun(period, LATER, LATER)
     assert stores.month_ends.start(run)
     return run
 
 
-def test_a_run_is_started_once(stores: Stores, run: Run) -> None:
+def test_a_run_is_started_once(stores: Stores, run: MonthEndRun) -> None:
     assert not stores.month_ends.start(replace(run, started_at=NOON))
     assert stores.month_ends.run(run.period) == run
     assert stores.month_ends.run(run.period.next()) is None
     assert stores.month_ends.runs(1) == [run]
 
 
-def test_a_step_is_done_once_with_its_pages(stores: Stores, run: Run) -> None:
+def test_a_step_is_done_once_with_its_pages(stores: Stores, run: MonthEndRun) -> None:
     pages = [ClosePage(run.period, n, (f"a{n}", f"b{n}")) for n in range(40)]
     after = replace(run, step=1, cursor="c", pages=40, customers=80, moved_at=LATER)
     assert stores.month_ends.advance(run, after, pages)
@@ -390,13 +390,13 @@ def test_a_step_is_done_once_with_its_pages(stores: Stores, run: Run) -> None:
     ]  # fmt: skip
 
 
-def test_a_list_that_is_complete_takes_no_more_steps(stores: Stores, run: Run) -> None:
+def test_a_list_that_is_complete_takes_no_more_steps(stores: Stores, run: MonthEndRun) -> None:
     listed = replace(run, step=1, listed_at=LATER)
     assert stores.month_ends.advance(run, listed, [])
     assert not stores.month_ends.advance(listed, replace(listed, step=2), [])
 
 
-def test_a_page_notes_who_is_closed_and_who_is_given_up(stores: Stores, run: Run) -> None:
+def test_a_page_notes_who_is_closed_and_who_is_given_up(stores: Stores, run: MonthEndRun) -> None:
     page = ClosePage(run.period, 0, ("a", "b", "c"))
     assert stores.month_ends.advance(run, replace(run, step=1, pages=1), [page])
     store = stores.month_ends
@@ -414,12 +414,12 @@ def test_a_page_notes_who_is_closed_and_who_is_given_up(stores: Stores, run: Run
     assert now() == PageState(0, 3, frozenset(), LATER)
 
 
-def test_a_page_that_no_run_has_is_nobodys_to_note_on(stores: Stores, run: Run) -> None:
+def test_a_page_that_no_run_has_is_nobodys_to_note_on(stores: Stores, run: MonthEndRun) -> None:
     stores.month_ends.record(ClosePage(run.period, 99, ("a",)), ("a",), {}, LATER)
     assert list(stores.month_ends.pages(run.period)) == []
 
 
-def test_a_run_is_finished_once(stores: Stores, run: Run) -> None:
+def test_a_run_is_finished_once(stores: Stores, run: MonthEndRun) -> None:
     stores.month_ends.finish(run, LATER)
     stores.month_ends.finish(run, LATER + timedelta(days=1))
     found = stores.month_ends.run(run.period)

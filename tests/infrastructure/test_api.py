@@ -10,6 +10,7 @@ import pytest
 
 from stacks.gateway_responses import ANSWERS
 from tests.infrastructure.synthesized import Synthesized
+from tests.infrastructure.test_stages import FUNCTIONS
 
 KEYED, SIGNED, OPEN = "CUSTOM", "AWS_IAM", "NONE"
 ROUTES = {
@@ -17,6 +18,11 @@ ROUTES = {
     ("POST", "chat"): ("Conversation", KEYED),
     ("GET", "usage"): ("Usage", KEYED),
     ("GET", "tier-info"): ("Usage", KEYED),
+    ("GET", "subscription"): ("Billing", KEYED),
+    ("POST", "subscription"): ("Billing", KEYED),
+    ("DELETE", "subscription"): ("Billing", KEYED),
+    ("GET", "api/billing/history"): ("Billing", KEYED),
+    ("GET", "api/billing/history/{period}"): ("Billing", KEYED),
     ("GET", "pricing"): ("Public", OPEN),
     ("GET", "health"): ("Public", OPEN),
     ("GET", "openapi.json"): ("Public", OPEN),
@@ -143,6 +149,11 @@ def test_the_gateway_limits_the_rate_of_requests_and_traces_them(prod: Synthesiz
     assert stage["TracingEnabled"] is True
 
 
+def test_what_is_written_is_sent_as_it_is(prod: Synthesized) -> None:
+    """CSV and HTML are text: with a binary type the gateway would decode it first."""
+    assert "BinaryMediaTypes" not in prod.named("AWS::ApiGateway::RestApi", "Api")
+
+
 def test_the_api_is_regional(prod: Synthesized) -> None:
     api = prod.named("AWS::ApiGateway::RestApi", "Api")
     assert api["EndpointConfiguration"]["Types"] == ["REGIONAL"]
@@ -154,5 +165,5 @@ def test_outputs_tell_what_a_client_needs(prod: Synthesized) -> None:
     assert parts[0] == "https://"
     assert parts[-1] == "/prod"
     assert outputs["Region"] == {"Ref": "AWS::Region"}
-    for name in ("Authorizer", "Conversation", "Usage", "Public", "Admin", "Expiry"):
+    for name in FUNCTIONS:
         assert outputs[f"{name}FunctionName"]["Ref"].startswith(f"{name}Function")

@@ -62,6 +62,11 @@ def test_the_sessions_stream_tells_what_was_deleted(prod: Synthesized) -> None:
     assert sessions["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
 
 
+def test_the_usage_stream_tells_what_was_written(prod: Synthesized) -> None:
+    usage = prod.named("AWS::DynamoDB::Table", "UsageTable")
+    assert usage["StreamSpecification"] == {"StreamViewType": "NEW_IMAGE"}
+
+
 @pytest.mark.parametrize(
     ("name", "index", "keys"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from tests.infrastructure.synthesized import Synthesized
 from tests.infrastructure.test_stages import FUNCTIONS
 
 ACCOUNTS, SESSIONS, USAGE = "AccountsTable", "SessionsTable", "UsageTable"
+CLOSING = {"BatchGetItem", "PutItem", "UpdateItem", "Query"}
 PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Authorizer", ACCOUNTS): {"GetItem"},
     ("Conversation", ACCOUNTS): {"GetItem", "ConditionCheckItem"},
     ("Conversation", SESSIONS): {"PutItem", "UpdateItem", "DeleteItem", "Query"},
     ("Conversation", USAGE): {"GetItem", "UpdateItem", "ConditionCheckItem"},
+    ("Billing", ACCOUNTS): {"GetItem", "BatchGetItem", "PutItem"},
+    ("Billing", USAGE): {*CLOSING, "GetItem", "ConditionCheckItem"},
     ("Usage", ACCOUNTS): {"GetItem"},
     ("Usage", SESSIONS): {"Query"},
     ("Usage", USAGE): {"GetItem"},
@@ -33,11 +37,39 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
         "Query",
     },
     ("Admin", SESSIONS): {"Query"},
-    ("Admin", USAGE): {"GetItem", "UpdateItem"},
+    ("Admin", USAGE): {*CLOSING, "GetItem", "ConditionCheckItem"},
     ("Expiry", SESSIONS): {"UpdateItem"},
     ("Expiry", USAGE): {"UpdateItem"},
+    ("MonthEnd", ACCOUNTS): {"Query"},
+    ("MonthEnd", USAGE): {"GetItem", "PutItem", "UpdateItem", "Query"},
+    ("Close", ACCOUNTS): {"BatchGetItem", "PutItem"},
+    ("Close", USAGE): CLOSING,
 }
 STREAM_READING = {"DescribeStream", "GetRecords", "GetShardIterator"}
+STREAM_READERS = {("Expiry", SESSIONS), ("Statements", USAGE)}
+CONSUMING = {
+    *("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility"),
+    *("GetQueueUrl", "GetQueueAttributes"),
+}
+LEAVING = {"SendMessage", "GetQueueUrl", "GetQueueAttributes"}
+"""What Lambda needs to leave there what a function gave up on."""
+QUEUES: dict[tuple[str, str], set[str]] = {
+    ("Admin", "Steps"): {"SendMessage"},
+    ("Admin", "Closes"): {"SendMessage"},
+    ("Admin", "ClosesDeadLetters"): {"ReceiveMessage", "DeleteMessage"},
+    ("Expiry", "ExpiryDeadLetters"): LEAVING,
+    ("MonthEnd", "Steps"): {"SendMessage", *CONSUMING},
+    ("MonthEnd", "Closes"): {"SendMessage"},
+    ("MonthEnd", "MonthEndDeadLetters"): LEAVING,
+    ("Close", "Closes"): {"SendMessage", *CONSUMING},
+    ("Close", "ClosesDeadLetters"): {"SendMessage"},
+    ("Statements", "StatementsDeadLetters"): LEAVING,
+}
+URLS = {
+    "STEPS_QUEUE_URL": "Steps",
+    "CLOSES_QUEUE_URL": "Closes",
+    "CLOSES_DEAD_LETTERS_URL": "ClosesDeadLetters",
+}
 
 
 @pytest.fixture(params=FUNCTIONS)
@@ -69,7 +101,7 @@ def test_a_function_may_do_on_a_table_what_it_needs_and_no_more(
 ) -> None:
     permitted = prod.actions_on(function, table)
     expected = PERMITTED.get((function, table), set())
-    if (function, table) == ("Expiry", SESSIONS):
+    if (function, table) in STREAM_READERS:
         expected = expected | STREAM_READING
     assert permitted == {f"dynamodb:{action}" for action in expected}
 
@@ -87,7 +119,7 @@ def test_a_function_is_told_the_tables_it_may_use_and_no_others(
 
 
 def test_a_function_that_reads_only_cannot_encrypt(prod: Synthesized) -> None:
-    for reader in ("Authorizer", "Usage"):
+    for reader in ("Authorizer", "Usage", "Statements"):
         keys = {
             action
             for role, actions, _ in prod.allowed()
@@ -96,6 +128,38 @@ def test_a_function_that_reads_only_cannot_encrypt(prod: Synthesized) -> None:
             if action.startswith("kms:")
         }
         assert keys == {"kms:Decrypt", "kms:DescribeKey"}
+
+
+@pytest.mark.parametrize("queue", sorted({queue for _, queue in QUEUES}))
+def test_a_function_may_do_on_a_queue_what_it_needs_and_no_more(
+    function: str, queue: str, prod: Synthesized
+) -> None:
+    (logical_id,) = (
+        one for one in prod.resources("AWS::SQS::Queue") if one[: -len("00000000")] == queue
+    )
+    permitted = prod.actions_on(function, logical_id)
+    expected = QUEUES.get((function, queue), set())
+    assert permitted == {f"sqs:{action}" for action in expected}
+
+
+def test_a_function_is_told_the_queues_it_may_use_and_no_others(
+    function: str, prod: Synthesized
+) -> None:
+    told = {URLS[name] for name in prod.environment(function) if name in URLS}
+    used = {queue for (name, queue), may in QUEUES.items() if name == function and may != LEAVING}
+    assert told == used
+
+
+def test_only_the_statements_function_tells_the_bus_and_no_other_bus(prod: Synthesized) -> None:
+    callers = {
+        role: resources
+        for role, actions, resources in prod.allowed()
+        if "events:PutEvents" in actions
+    }
+    ((role, (bus,)),) = callers.items()
+    assert role.startswith("StatementsRole")
+    assert bus["Fn::GetAtt"][0].startswith("Bus")
+    assert prod.environment("Statements")["EVENT_BUS_NAME"]["Ref"].startswith("Bus")
 
 
 def test_only_the_conversation_function_calls_models_and_only_those_on_offer(
@@ -155,7 +219,7 @@ def test_a_function_is_traced_and_named(function: str, prod: Synthesized) -> Non
     found = prod.named("AWS::Lambda::Function", f"{function}Function")
     assert found["TracingConfig"] == {"Mode": "Active"}
     environment = found["Environment"]["Variables"]
-    assert environment["POWERTOOLS_SERVICE_NAME"] == function.lower()
+    assert environment["POWERTOOLS_SERVICE_NAME"] == _folder(function)
     assert environment["POWERTOOLS_METRICS_NAMESPACE"] == "FlowStack"
     assert environment["FLOWSTACK_STAGE"] == "prod"
     assert environment["LOG_LEVEL"] == "INFO"
@@ -203,6 +267,10 @@ def test_a_change_in_the_core_publishes_new_versions(tmp_path: Path, prod: Synth
 def _synthesize(outdir: Path, sources: Sources, **context: Any) -> Synthesized:
     app = new_app(outdir, **context)
     return Synthesized(app, Application(app, sources, Environment()))
+
+
+def _folder(function: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", function).lower()
 
 
 def _versions(synthesized: Synthesized) -> set[str]:

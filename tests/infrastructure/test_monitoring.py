@@ -8,6 +8,7 @@ import pytest
 
 from tests.infrastructure.synthesized import Synthesized
 
+DAILY = ("MonthEndOpen", "MonthEndFailed")
 WATCHED = [
     ("AWS/ApiGateway", "5XXError", {"ApiName": "FlowStack-prod-api", "Stage": "prod"}),
     *(
@@ -15,12 +16,24 @@ WATCHED = [
         for metric in ("Errors", "Throttles")
         for function in ("authorizer", "conversation")
     ),
-    ("AWS/Lambda", "IteratorAge", {"FunctionName": "FlowStack-prod-expiry"}),
-    (
-        "AWS/SQS",
-        "ApproximateNumberOfMessagesVisible",
-        {"QueueName": "FlowStack-prod-expiry-dead-letters"},
+    *(
+        ("AWS/Lambda", "Errors", {"FunctionName": f"FlowStack-prod-{function}"})
+        for function in ("month-end", "close")
     ),
+    *(
+        ("AWS/Lambda", "IteratorAge", {"FunctionName": f"FlowStack-prod-{function}"})
+        for function in ("expiry", "statements")
+    ),
+    *(
+        (
+            "AWS/SQS",
+            "ApproximateNumberOfMessagesVisible",
+            {"QueueName": f"FlowStack-prod-{letters}-dead-letters"},
+        )
+        for letters in ("expiry", "month-end", "steps", "closes", "statements")
+    ),
+    ("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": "FlowStack-prod-steps"}),
+    *(("FlowStack", gauge, {"service": "month-end"}) for gauge in DAILY),
 ]
 
 
@@ -66,12 +79,13 @@ def test_failures_of_dynamodb_itself_have_an_alarm(alarms: list[dict[str, Any]])
 
 def test_names_that_alarms_use_are_those_of_the_resources(prod: Synthesized) -> None:
     functions = {each["FunctionName"] for each in prod.resources("AWS::Lambda::Function").values()}
-    (queue,) = prod.resources("AWS::SQS::Queue").values()
+    queues = {each["QueueName"] for each in prod.resources("AWS::SQS::Queue").values()}
     api = prod.named("AWS::ApiGateway::RestApi", "Api")
     for namespace, _, dimensions in WATCHED:
         if namespace == "AWS/Lambda":
             assert dimensions["FunctionName"] in functions
-    assert queue["QueueName"] == "FlowStack-prod-expiry-dead-letters"
+        if namespace == "AWS/SQS":
+            assert dimensions["QueueName"] in queues
     assert api["Name"] == "FlowStack-prod-api"
 
 
@@ -81,7 +95,19 @@ def test_an_alarm_says_what_to_do_and_tells_somebody(alarms: list[dict[str, Any]
         assert len(alarm["AlarmDescription"]) > 60
         (topic,) = alarm["AlarmActions"]
         assert topic["Ref"].startswith("Alarms")
-        assert alarm["TreatMissingData"] == "notBreaching"
+        # What is measured once a day stands until it is measured again; other quiet is good.
+        missing = "ignore" if alarm["MetricName"] in DAILY else "notBreaching"
+        assert alarm["TreatMissingData"] == missing
+
+
+def test_every_dead_letter_rings(alarms: list[dict[str, Any]], prod: Synthesized) -> None:
+    watched = {
+        _dimensions(alarm)["QueueName"]
+        for alarm in alarms
+        if alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
+    }
+    queues = {each["QueueName"] for each in prod.resources("AWS::SQS::Queue").values()}
+    assert watched == {name for name in queues if name.endswith("-dead-letters")}
 
 
 def test_cloudwatch_can_use_the_key_of_the_encrypted_topic(prod: Synthesized) -> None:

@@ -26,11 +26,12 @@ class LambdaContext:
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """What a function answered."""
+    """What a function answered. ``body`` is the document, where it is JSON."""
 
     status: int
     body: dict[str, Any]
     headers: dict[str, str] = field(default_factory=dict)
+    text: str = ""
 
 
 def http_event(
@@ -71,4 +72,6 @@ def http_event(
 def response_of(answer: dict[str, Any]) -> HttpResponse:
     """Read what a resolver returned."""
     headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
-    return HttpResponse(answer["statusCode"], json.loads(answer["body"]), headers)
+    is_json = headers["Content-Type"] == "application/json"
+    document = json.loads(answer["body"]) if is_json else {}
+    return HttpResponse(answer["statusCode"], document, headers, answer["body"])

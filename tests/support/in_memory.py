@@ -14,7 +14,7 @@ from threading import RLock
 
 from flowstack_core.domain.api_keys import KeyRecord
 from flowstack_core.domain.idempotency import Claim
-from flowstack_core.domain.month_end import PageState, Run
+from flowstack_core.domain.month_end import MonthEndRun, PageState
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.sessions import Conversation, Session, SessionRecord
@@ -58,7 +58,7 @@ class Tables:
     offsets: dict[str, float] = field(default_factory=dict)
     statements: dict[tuple[str, Period], Statement] = field(default_factory=dict)
     adjustments: dict[str, dict[Period, int]] = field(default_factory=dict)
-    runs: dict[Period, Run] = field(default_factory=dict)
+    runs: dict[Period, MonthEndRun] = field(default_factory=dict)
     pages: dict[tuple[Period, int], PageState] = field(default_factory=dict)
 
     def raise_counter(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from flowstack_core.domain.closing import Closing
-from flowstack_core.domain.month_end import ClosePage, Listing, PageState, Run
+from flowstack_core.domain.month_end import ClosePage, Listing, MonthEndRun, PageState
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.statements import Statement
 from flowstack_core.services.ports import AuditRecord, ClosingFacts, StoreContentionError
@@ -89,18 +89,18 @@ class InMemoryMonthEndStore:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    def run(self, period: Period) -> Run | None:
+    def run(self, period: Period) -> MonthEndRun | None:
         """Return the run of a period."""
         with self._tables.lock:
             return self._tables.runs.get(period)
 
-    def runs(self, limit: int) -> Sequence[Run]:
+    def runs(self, limit: int) -> Sequence[MonthEndRun]:
         """Return the newest runs first."""
         with self._tables.lock:
             newest = sorted(self._tables.runs.values(), key=lambda run: run.period, reverse=True)
         return newest[:limit]
 
-    def start(self, run: Run) -> bool:
+    def start(self, run: MonthEndRun) -> bool:
         """Add a run; ``False`` if the period has one."""
         with self._tables.lock:
             if run.period in self._tables.runs:
@@ -108,7 +108,7 @@ class InMemoryMonthEndStore:
             self._tables.runs[run.period] = run
             return True
 
-    def advance(self, before: Run, after: Run, pages: Sequence[ClosePage]) -> bool:
+    def advance(self, before: MonthEndRun, after: MonthEndRun, pages: Sequence[ClosePage]) -> bool:
         """Do a step: add its pages and move the run on."""
         with self._tables.lock:
             current = self._tables.runs[before.period]
@@ -124,7 +124,7 @@ class InMemoryMonthEndStore:
                 )
             return True
 
-    def finish(self, run: Run, at: datetime) -> None:
+    def finish(self, run: MonthEndRun, at: datetime) -> None:
         """Note that the run is finished; the first note stays."""
         with self._tables.lock:
             current = self._tables.runs[run.period]

@@ -18,7 +18,15 @@ from pydantic import BaseModel
 from typer.core import TyperGroup
 
 from flowstack_admin.main import app as admin_app
-from flowstack_core.http import admin_routes, documents, requests, telemetry
+from flowstack_core.http import (
+    admin_bodies,
+    admin_routes,
+    billing_documents,
+    billing_routes,
+    documents,
+    requests,
+    telemetry,
+)
 from flowstack_docs.pages import ROOT, documented_pages, places, refreshed
 from flowstack_docs.tables import TABLES
 from stacks.application import Application
@@ -118,7 +126,15 @@ def not_called() -> NoReturn:
 
 
 def test_the_operators_routes_are_those_that_there_are() -> None:
-    app = admin_routes.admin_app(not_called, not_called, test_clocks=True)
+    app = admin_routes.admin_app(
+        not_called,
+        not_called,
+        subscriptions=not_called,
+        statements=not_called,
+        closings=not_called,
+        month_end=not_called,
+        test_clocks=True,
+    )
     paths: dict[str, dict[str, Any]] = json.loads(app.get_openapi_json_schema())["paths"]
     there = {
         f"{method.upper()} {path.replace('<', '{').replace('>', '}')}"
@@ -184,7 +200,7 @@ def test_the_runbook_has_every_command_of_flowstack_admin() -> None:
 
 
 def model_named(name: str) -> type[BaseModel]:
-    modules = (requests, documents, admin_routes)
+    modules = (requests, documents, admin_bodies, billing_documents, billing_routes)
     found: type[BaseModel] = next(
         getattr(module, name) for module in modules if hasattr(module, name)
     )

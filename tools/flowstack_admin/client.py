@@ -121,13 +121,17 @@ class AdminClient:
         """GET a document; parts of ``query`` that are ``None`` are left out."""
         return self._ask("GET", path, query=query)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def post(
+        self, path: str, body: Mapping[str, Any], query: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """POST a document; return the answer."""
-        return self._ask("POST", path, body)
+        return self._ask("POST", path, body, query)
 
-    def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def put(
+        self, path: str, body: Mapping[str, Any], query: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """PUT a document; return the answer."""
-        return self._ask("PUT", path, body)
+        return self._ask("PUT", path, body, query)
 
     def delete(self, path: str) -> dict[str, Any]:
         """DELETE something; return the answer."""

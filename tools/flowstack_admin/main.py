@@ -6,84 +6,52 @@ Exit codes: 0 done, 1 refused by the API, 2 wrong usage, 3 no connection.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from functools import wraps
-from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any
 
 import typer
 
 from flowstack_admin import rendering
-from flowstack_admin.client import AdminClient, find_connection_file, segment
-from flowstack_admin.failures import AdminError, CannotConnectError
+from flowstack_admin.billing import month_end_app, statement_app, subscription_app
+from flowstack_admin.client import segment
+from flowstack_admin.command_line import (
+    CustomerId,
+    Json,
+    Limit,
+    Options,
+    Price,
+    client_of,
+    contract,
+    customer_path,
+    group,
+    output_of,
+    reported,
+)
+from flowstack_admin.failures import CannotConnectError
 from flowstack_admin.rendering import Output, facts, listing, note
 from flowstack_core.domain.plans import Tier
-
-Parameters = ParamSpec("Parameters")
-
-
-@dataclass
-class Options:
-    """What holds for every command."""
-
-    api_url: str | None
-    region: str | None
-    profile: str | None
-    as_json: bool
-
-    def client(self) -> AdminClient:
-        """Return the client of the API that was named, or of the local stack around here."""
-        if self.api_url is not None:
-            return AdminClient.of_aws(self.api_url, self.region, self.profile)
-        found = find_connection_file(Path.cwd())
-        if found is None:
-            raise CannotConnectError(
-                "There is no local stack in this folder or above it.",
-                {"hint": "Start one with `make run`, or give --api-url (FLOWSTACK_ADMIN_API_URL)."},
-            )
-        return AdminClient.of_local_stack(found)
-
 
 # --- the shape of the command line ---------------------------------------------------------
 
 
-def _group(text: str) -> typer.Typer:
-    return typer.Typer(
-        help=text, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_show_locals=False
-    )
-
-
 app = typer.Typer(
-    help="Operate FlowStack: customers, keys, tiers, credits, usage and test clocks.",
+    help="Operate FlowStack: customers, keys, plans, statements, usage and test clocks.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_show_locals=False,
 )
-customer_app = _group("Create and see customers.")
-key_app = _group("Issue, list and revoke API keys.")
-tier_app = _group("Change what a customer has bought.")
-usage_app = _group("See and check usage.")
-clock_app = _group("Move a customer's test clock (not on production stages).")
+customer_app = group("Create and see customers.")
+key_app = group("Issue, list and revoke API keys.")
+usage_app = group("See and check usage.")
+clock_app = group("Move a customer's test clock (not on production stages).")
 app.add_typer(customer_app, name="customer")
 app.add_typer(key_app, name="key")
-app.add_typer(tier_app, name="tier")
+app.add_typer(subscription_app, name="subscription")
+app.add_typer(statement_app, name="statement")
+app.add_typer(month_end_app, name="month-end")
 app.add_typer(usage_app, name="usage")
 app.add_typer(clock_app, name="clock")
-
-
-def _price(text: str) -> Decimal:
-    try:
-        price = Decimal(text)
-    except InvalidOperation:
-        raise typer.BadParameter("a price looks like 29 or 1200.50") from None
-    exponent = price.as_tuple().exponent
-    if not price.is_finite() or price < 0 or (isinstance(exponent, int) and exponent < -2):
-        raise typer.BadParameter("a price is not negative and has two decimals at most")
-    return price
 
 
 def _moment(text: str) -> datetime:
@@ -92,17 +60,6 @@ def _moment(text: str) -> datetime:
     except ValueError:
         raise typer.BadParameter("a time looks like 2026-12-01T00:00:00Z") from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-CustomerId = Annotated[str, typer.Argument(metavar="ID", help="The customer's id.")]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
-Limit = Annotated[
-    int | None, typer.Option("--session-limit", min=0, help="Sessions a month, by contract.")
-]
-Price = Annotated[
-    Decimal | None,
-    typer.Option("--price", parser=_price, metavar="USD", help="US dollars a month, by contract."),
-]
 
 
 @app.callback()
@@ -126,51 +83,11 @@ def options(
     context.obj = Options(api_url, region, profile, json_)
 
 
-def _reported(
-    command: Callable[Parameters, None],
-) -> Callable[Parameters, None]:
-    """Turn what a command raises on purpose into a message and an exit code."""
-
-    @wraps(command)
-    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except AdminError as error:
-            context: Any = kwargs["context"]
-            as_json = context.obj.as_json or bool(kwargs.get("json_"))
-            Output(as_json=as_json).failure(error)
-            raise typer.Exit(error.exit_code) from error
-
-    return run
-
-
-def _output(context: typer.Context, json_: bool) -> Output:  # noqa: FBT001 - the option's value
-    return Output(as_json=context.obj.as_json or json_)
-
-
-def _client(context: typer.Context) -> AdminClient:
-    client: AdminClient = context.obj.client()
-    return client
-
-
-def _path(customer_id: str, rest: str = "") -> str:
-    return f"/admin/customers/{segment(customer_id)}{rest}"
-
-
-def _contract(limit: int | None, price: Decimal | None) -> dict[str, Any]:
-    terms: dict[str, Any] = {}
-    if limit is not None:
-        terms["session_limit"] = limit
-    if price is not None:
-        terms["price_usd"] = f"{price:f}"
-    return terms
-
-
 # --- customers -----------------------------------------------------------------------------
 
 
 @customer_app.command("create")
-@_reported
+@reported
 def create_customer(
     context: typer.Context,
     name: Annotated[str, typer.Option(help="The customer's name.")],
@@ -181,11 +98,11 @@ def create_customer(
     json_: Json = False,
 ) -> None:
     """Create a customer; print its id and its first key, which is shown this once."""
-    body = {"name": name, "tier": tier.value, **_contract(session_limit, price)}
-    answer = _client(context).post("/admin/customers", body)
+    body = {"name": name, "tier": tier.value, **contract(session_limit, price)}
+    answer = client_of(context).post("/admin/customers", body)
     customer, key = answer["customer"], answer["key"]
     rows = [("customer id", customer["customer_id"]), ("name", customer["name"])]
-    _output(context, json_).answer(
+    output_of(context, json_).answer(
         {**customer, "key_id": key["key_id"], "api_key": key["text"]},
         facts(*rows, *rendering.subscription_rows(customer["subscription"])),
         *rendering.shown_once(key["text"]),
@@ -193,18 +110,18 @@ def create_customer(
 
 
 @customer_app.command("show")
-@_reported
+@reported
 def show_customer(context: typer.Context, customer_id: CustomerId, *, json_: Json = False) -> None:
     """Show a customer, its subscription and where it stands."""
-    client = _client(context)
-    customer = client.get(_path(customer_id))["customer"]
-    usage = client.get(_path(customer_id, "/usage"))
+    client = client_of(context)
+    customer = client.get(customer_path(customer_id))["customer"]
+    usage = client.get(customer_path(customer_id, "/usage"))
     rows = [
         ("customer id", customer["customer_id"]),
         ("name", customer["name"]),
         ("created", customer["created_at"]),
     ]
-    _output(context, json_).answer(
+    output_of(context, json_).answer(
         {**customer, "usage": usage},
         facts(*rows, *rendering.subscription_rows(customer["subscription"])),
         note(""),
@@ -213,7 +130,7 @@ def show_customer(context: typer.Context, customer_id: CustomerId, *, json_: Jso
 
 
 @customer_app.command("list")
-@_reported
+@reported
 def list_customers(
     context: typer.Context,
     limit: Annotated[int, typer.Option(min=1, max=100, help="Customers a page.")] = 50,
@@ -223,7 +140,7 @@ def list_customers(
     json_: Json = False,
 ) -> None:
     """List customers in the order they were created."""
-    client = _client(context)
+    client = client_of(context)
     page = client.get("/admin/customers", {"limit": limit, "cursor": cursor})
     customers = list(page["customers"])
     while everyone and page["next_cursor"] is not None:
@@ -245,10 +162,12 @@ def list_customers(
         ),
     )
     next_cursor = page["next_cursor"]
-    more = [] if next_cursor is None else [note(f"There are more: --cursor {next_cursor}", "dim")]
     none = [] if customers else [note("There are no customers yet.", "dim")]
-    _output(context, json_).answer(
-        {"customers": customers, "next_cursor": next_cursor}, table, *none, *more
+    output_of(context, json_).answer(
+        {"customers": customers, "next_cursor": next_cursor},
+        table,
+        *none,
+        *rendering.more(next_cursor),
     )
 
 
@@ -256,7 +175,7 @@ def list_customers(
 
 
 @key_app.command("issue")
-@_reported
+@reported
 def issue_key(
     context: typer.Context,
     customer_id: CustomerId,
@@ -272,12 +191,12 @@ def issue_key(
     body: dict[str, Any] = {} if name is None else {"name": name}
     if expires_at is not None:
         body["expires_at"] = expires_at.isoformat()
-    answer = _client(context).post(_path(customer_id, "/keys"), body)
+    answer = client_of(context).post(customer_path(customer_id, "/keys"), body)
     key = dict(answer["key"])
     text = key.pop("text")
     key.pop("notice", None)
     rows = [("key id", key["key_id"]), ("name", key["name"]), ("expires", key["expires_at"])]
-    _output(context, json_).answer(
+    output_of(context, json_).answer(
         {"customer_id": answer["customer_id"], **key, "api_key": text},
         facts(*rows),
         *rendering.shown_once(text),
@@ -285,18 +204,18 @@ def issue_key(
 
 
 @key_app.command("list")
-@_reported
+@reported
 def list_keys(context: typer.Context, customer_id: CustomerId, *, json_: Json = False) -> None:
     """List a customer's keys; their texts are stored nowhere."""
-    answer = _client(context).get(_path(customer_id, "/keys"))
+    answer = client_of(context).get(customer_path(customer_id, "/keys"))
     columns = ("key id", "key", "name", "status", "created", "expires", "revoked")
     names = ("key_id", "masked", "name", "status", "created_at", "expires_at", "revoked_at")
     rows = ([key[name] for name in names] for key in answer["keys"])
-    _output(context, json_).answer(answer, listing(columns, rows))
+    output_of(context, json_).answer(answer, listing(columns, rows))
 
 
 @key_app.command("revoke")
-@_reported
+@reported
 def revoke_key(
     context: typer.Context,
     customer_id: CustomerId,
@@ -305,42 +224,20 @@ def revoke_key(
     json_: Json = False,
 ) -> None:
     """Revoke a key; for up to a minute API Gateway may still let it in."""
-    answer = _client(context).delete(_path(customer_id, f"/keys/{segment(key_id)}"))
+    answer = client_of(context).delete(customer_path(customer_id, f"/keys/{segment(key_id)}"))
     revoked_at = answer["key"]["revoked_at"]
-    _output(context, json_).answer(
+    output_of(context, json_).answer(
         answer,
         note(f"{key_id} is revoked since {revoked_at}."),
         note("API Gateway remembers a key's standing for 60 seconds.", "dim"),
     )
 
 
-# --- subscriptions and credits -------------------------------------------------------------
-
-
-@tier_app.command("set")
-@_reported
-def set_tier(
-    context: typer.Context,
-    customer_id: CustomerId,
-    tier: Annotated[Tier, typer.Argument(metavar="TIER", help="The plan.")],
-    session_limit: Limit = None,
-    price: Price = None,
-    *,
-    json_: Json = False,
-) -> None:
-    """Move a customer to a tier or contract: up at once, down at the end of the period."""
-    body = {"tier": tier.value, **_contract(session_limit, price)}
-    answer = _client(context).put(_path(customer_id, "/tier"), body)
-    subscription = answer["subscription"]
-    waits = subscription["pending_change"] is not None
-    said = "The change waits for the next period." if waits else "The change holds at once."
-    _output(context, json_).answer(
-        answer, facts(*rendering.subscription_rows(subscription)), note(said)
-    )
+# --- credits and the audit trail -------------------------------------------------------------
 
 
 @app.command("credit")
-@_reported
+@reported
 def credit(
     context: typer.Context,
     customer_id: CustomerId,
@@ -356,18 +253,18 @@ def credit(
     request_id = request_id or uuid.uuid4().hex
     body = {"sessions": sessions, "reason": reason, "request_id": request_id}
     try:
-        answer = _client(context).post(_path(customer_id, "/credits"), body)
+        answer = client_of(context).post(customer_path(customer_id, "/credits"), body)
     except CannotConnectError as error:
         error.details["hint"] = f"It may have been given. Repeat it with --request-id {request_id}."
         raise
-    _output(context, json_).answer(
+    output_of(context, json_).answer(
         {**answer, "request_id": request_id},
         note(f"{sessions:,} sessions on top of the limit of {answer['period']}."),
     )
 
 
 @app.command("audit")
-@_reported
+@reported
 def audit_trail(
     context: typer.Context,
     customer_id: CustomerId,
@@ -376,27 +273,27 @@ def audit_trail(
     json_: Json = False,
 ) -> None:
     """Show what operators did to a customer, the newest first."""
-    answer = _client(context).get(_path(customer_id, "/audit-trail"), {"limit": limit})
+    answer = client_of(context).get(customer_path(customer_id, "/audit-trail"), {"limit": limit})
     rows = (
         (record["at"], record["action"], rendering.change_text(record), record["actor"])
         for record in answer["audit_trail"]
     )
-    _output(context, json_).answer(answer, listing(("at", "act", "what", "who"), rows))
+    output_of(context, json_).answer(answer, listing(("at", "act", "what", "who"), rows))
 
 
 # --- usage ---------------------------------------------------------------------------------
 
 
 @usage_app.command("show")
-@_reported
+@reported
 def show_usage(context: typer.Context, customer_id: CustomerId, *, json_: Json = False) -> None:
     """Show how many sessions are used, held and left."""
-    usage = _client(context).get(_path(customer_id, "/usage"))
-    _output(context, json_).answer(usage, facts(*rendering.usage_rows(usage)))
+    usage = client_of(context).get(customer_path(customer_id, "/usage"))
+    output_of(context, json_).answer(usage, facts(*rendering.usage_rows(usage)))
 
 
 @usage_app.command("audit")
-@_reported
+@reported
 def audit_usage(
     context: typer.Context,
     customer_id: CustomerId,
@@ -407,9 +304,9 @@ def audit_usage(
     json_: Json = False,
 ) -> None:
     """Rebuild a period's count from its session records, and report any drift."""
-    audit = _client(context).get(_path(customer_id, "/usage/audit"), {"period": period})
+    audit = client_of(context).get(customer_path(customer_id, "/usage/audit"), {"period": period})
     names = ("period", "records", "released", "expected", "counted", "held", "drift")
-    _output(context, json_).answer(
+    output_of(context, json_).answer(
         audit, facts(*((name, audit[name]) for name in names)), rendering.audit_verdict(audit)
     )
 
@@ -423,15 +320,15 @@ def _show_clock(output: Output, clock: dict[str, Any]) -> None:
 
 
 @clock_app.command("show")
-@_reported
+@reported
 def show_clock(context: typer.Context, customer_id: CustomerId, *, json_: Json = False) -> None:
     """Show what a customer's clock says."""
-    clock = _client(context).get(_path(customer_id, "/clock"))
-    _show_clock(_output(context, json_), clock)
+    clock = client_of(context).get(customer_path(customer_id, "/clock"))
+    _show_clock(output_of(context, json_), clock)
 
 
 @clock_app.command("advance")
-@_reported
+@reported
 def advance_clock(
     context: typer.Context,
     customer_id: CustomerId,
@@ -440,12 +337,14 @@ def advance_clock(
     json_: Json = False,
 ) -> None:
     """Move a customer's clock forward by some minutes."""
-    clock = _client(context).put(_path(customer_id, "/clock"), {"advance_minutes": minutes})
-    _show_clock(_output(context, json_), clock)
+    clock = client_of(context).put(
+        customer_path(customer_id, "/clock"), {"advance_minutes": minutes}
+    )
+    _show_clock(output_of(context, json_), clock)
 
 
 @clock_app.command("set")
-@_reported
+@reported
 def set_clock(
     context: typer.Context,
     customer_id: CustomerId,
@@ -457,8 +356,10 @@ def set_clock(
     json_: Json = False,
 ) -> None:
     """Set a customer's clock; it never goes back."""
-    clock = _client(context).put(_path(customer_id, "/clock"), {"set_to": moment.isoformat()})
-    _show_clock(_output(context, json_), clock)
+    clock = client_of(context).put(
+        customer_path(customer_id, "/clock"), {"set_to": moment.isoformat()}
+    )
+    _show_clock(output_of(context, json_), clock)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,10 @@ class Output:
         for part in parts:
             console.print(part, soft_wrap=isinstance(part, Text))
 
+    def text(self, text: str) -> None:
+        """Write a text as it is, for a file."""
+        sys.stdout.write(text)
+
     def failure(self, error: AdminError) -> None:
         """Write why there is no answer, to the stream for errors."""
         if self.as_json:
@@ -91,6 +95,11 @@ def note(text: str, style: str = "") -> Text:
     return Text(text, style=style)
 
 
+def more(next_cursor: str | None) -> list[Text]:
+    """Say where the next page begins, if there is one."""
+    return [] if next_cursor is None else [note(f"There are more: --cursor {next_cursor}", "dim")]
+
+
 def dollars(amount: float) -> str:
     """Write an amount of US dollars."""
     return f"${amount:,.2f}"
@@ -123,10 +132,87 @@ def subscription_rows(subscription: dict[str, Any]) -> list[tuple[str, object]]:
     ]
     pending = subscription["pending_change"]
     if pending is not None:
-        terms = f"{pending['tier']}, {pending['session_limit']:,} sessions"
-        price = dollars(pending["price_usd"])
-        rows.append(("from " + pending["effective_at"], f"{terms}, {price}"))
+        terms = f"{_terms(pending)} (by the {pending['origin']})"
+        rows.append(("from " + pending["effective_at"], terms))
     return rows
+
+
+def preview_rows(preview: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return what a change would do."""
+    period = preview["current_period"]
+    return [
+        ("takes effect", "at once" if preview["immediate"] else preview["effective_at"]),
+        ("now", _terms(preview["before"])),
+        ("then", _terms(preview["after"])),
+        ("lost", ", ".join(preview["lost"]) or None),
+        (f"sessions left in {period['name']}", period["sessions_remaining"]),
+        (f"charges of {period['name']}", dollars(period["current_charges"])),
+    ]
+
+
+def statement_rows(statement: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return what a statement says of the whole period."""
+    change = statement["plan_change"]
+    return [
+        ("statement", statement["statement_id"]),
+        ("period", statement["period"]),
+        ("closed", statement["closed_at"]),
+        ("tiers", ", ".join(statement["tiers"])),
+        ("sessions used", statement["sessions_used"]),
+        ("with managed models", statement["managed_sessions"]),
+        ("with own keys", statement["byok_sessions"]),
+        ("session limit", statement["session_limit"]),
+        ("of it credited", statement["credited_sessions"]),
+        ("adjusted sessions", statement["adjusted_sessions"]),
+        ("total", dollars(statement["total"])),
+        ("afterwards", None if change is None else _terms(change["after"])),
+    ]
+
+
+def lines_of(statement: dict[str, Any]) -> Table:
+    """Return the lines of a statement."""
+    return listing(
+        ("line", "period", "sessions", "amount"),
+        (
+            (line["description"], line["period"], line["sessions"], dollars(line["amount"]))
+            for line in statement["lines"]
+        ),
+    )
+
+
+def progress_rows(month_end: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return how far a month end is."""
+    listed = "" if month_end["listed"] else " so far"
+    return [
+        ("period", month_end["period"]),
+        ("started", month_end["started_at"]),
+        (f"customers{listed}", month_end["customers"]),
+        ("closed", month_end["closed"]),
+        ("open", month_end["open"]),
+        ("failed", month_end["failed"]),
+        ("finished", month_end["finished_at"]),
+    ]
+
+
+def failures_of(month_end: dict[str, Any]) -> Table:
+    """Return whose period could not be closed, and why."""
+    return listing(
+        ("customer id", "why it failed"),
+        ((failure["customer_id"], failure["reason"]) for failure in month_end["failures"]),
+    )
+
+
+def progress_verdict(month_end: dict[str, Any]) -> Text:
+    """Say what is to be done about a month end."""
+    if month_end["done"]:
+        return note("Everybody is closed.", "green")
+    if month_end["failed"]:
+        return note(
+            "Some could not be closed: mend the cause, then `month-end redrive`; see "
+            "docs/operations.md.",
+            "bold red",
+        )
+    return note("It is under way.", "dim")
 
 
 def usage_rows(usage: dict[str, Any]) -> list[tuple[str, object]]:
@@ -168,6 +254,12 @@ def change_text(record: dict[str, Any]) -> str:
         else f"{name}: {_brief(after[name])}"
         for name in changed
     )
+
+
+def _terms(terms: dict[str, Any]) -> str:
+    """Write terms within a line."""
+    price = dollars(terms["price_usd"])
+    return f"{terms['tier']}, {terms['session_limit']:,} sessions, {price} a month"
 
 
 def _brief(value: object) -> str:

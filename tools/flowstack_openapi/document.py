@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from aws_lambda_powertools.event_handler.openapi.models import APIKey, APIKeyIn
 
 from flowstack_core import __version__
+from flowstack_core.http.billing_routes import billing_app
 from flowstack_core.http.conversation_routes import conversation_app
 from flowstack_core.http.public_routes import public_app
 from flowstack_core.http.usage_routes import usage_app
@@ -23,7 +24,8 @@ def openapi_document() -> dict[str, Any]:
     """Build the document. The operators' routes are not part of it."""
     whole: dict[str, Any] = {}
     public = public_app(lambda: "")
-    for app in (conversation_app(_not_called), usage_app(_not_called), public):
+    billing = billing_app(_not_called, _not_called)
+    for app in (conversation_app(_not_called), usage_app(_not_called), billing, public):
         schema = app.get_openapi_json_schema(
             title="FlowStack",
             version=__version__,

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 TABLES = ("accounts", "sessions", "usage", "vault")
-FUNCTIONS = ("authorizer", "conversation", "usage", "public", "admin", "expiry")
+FUNCTIONS = (
+    *("authorizer", "conversation", "usage", "billing", "public", "admin"),
+    *("expiry", "month_end", "close", "statements"),
+)
 TABLE_TYPES = ("AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable")
 
 
@@ -69,7 +72,7 @@ def by_role(
         role: resource.physical_id
         for role in roles
         for resource in wanted
-        if resource.logical_id.lower().startswith(role)
+        if resource.logical_id.lower().startswith(role.replace("_", ""))
     }
 
 

@@ -1,4 +1,4 @@
-"""The conversation function over stores in memory."""
+"""The conversation function and the operators' API, over stores in memory."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from flowstack_core.http.admin_routes import admin_app
 from flowstack_core.http.conversation_routes import conversation_app
 from flowstack_core.http.resolver import entry_point
 from tests.support.fakes import World
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
+
+ADA = "arn:aws:iam::123456789012:user/ada"
 
 
 @dataclass
@@ -72,3 +75,76 @@ def api() -> ConversationApi:
     conversation_api = ConversationApi()
     conversation_api.world.subscribe()
     return conversation_api
+
+
+class Admin:
+    """Sends requests as an operator."""
+
+    def __init__(self, *, test_clocks: bool = True) -> None:
+        self.world = World()
+        app = admin_app(
+            lambda: self.world.account_service,
+            lambda: self.world.usage_service,
+            subscriptions=lambda: self.world.subscription_service,
+            statements=lambda: self.world.statement_service,
+            closings=lambda: self.world.closing_service,
+            month_end=lambda: self.world.month_end,
+            test_clocks=test_clocks,
+        )
+        self.handler = entry_point(app)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: dict[str, str] | None = None,
+        actor: str | None = ADA,
+        headers: dict[str, str] | None = None,
+    ) -> HttpResponse:
+        """Send a request about customers."""
+        return self.ask(
+            method, f"/admin/customers{path}", body, query=query, actor=actor, headers=headers
+        )
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: dict[str, str] | None = None,
+        actor: str | None = ADA,
+        headers: dict[str, str] | None = None,
+    ) -> HttpResponse:
+        """Send a request."""
+        event = http_event(
+            method,
+            path,
+            None if body is None else json.dumps(body),
+            headers,
+            query=query,
+            identity={"userArn": actor},
+        )
+        return response_of(self.handler(event, LambdaContext()))
+
+    def create(self, **fields: Any) -> dict[str, Any]:
+        """Create a customer, who is the world's from now on."""
+        answer = self.send("POST", "", {"name": "Ada", **fields})
+        assert answer.status == 201, answer
+        self.world.customer_id = answer.body["customer"]["customer_id"]
+        return answer.body
+
+    def trail(self) -> list[dict[str, Any]]:
+        """Return what was done to the customer, the newest first."""
+        answer = self.send("GET", f"/{self.world.customer_id}/audit-trail")
+        assert answer.status == 200
+        trail: list[dict[str, Any]] = answer.body["audit_trail"]
+        return trail
+
+
+@pytest.fixture
+def admin() -> Admin:
+    """An operator before anybody is a customer."""
+    return Admin()

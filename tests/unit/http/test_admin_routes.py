@@ -11,65 +11,13 @@ import pytest
 
 from flowstack_core.domain.api_keys import parse_key
 from flowstack_core.domain.plans import Tier
-from flowstack_core.http.admin_routes import admin_app
-from flowstack_core.http.resolver import entry_point
 from flowstack_core.services.accounts import AccountService
 from flowstack_core.services.retrying import Retrier
-from tests.support.fakes import FixedClock, World
+from flowstack_core.services.subscriptions import SubscriptionService
+from tests.support.fakes import FixedClock
 from tests.support.faulty import Answerless
-from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
-
-ADA = "arn:aws:iam::123456789012:user/ada"
-
-
-class Admin:
-    """Sends requests as an operator."""
-
-    def __init__(self, *, test_clocks: bool = True) -> None:
-        self.world = World()
-        app = admin_app(
-            lambda: self.world.account_service,
-            lambda: self.world.usage_service,
-            test_clocks=test_clocks,
-        )
-        self.handler = entry_point(app)
-
-    def send(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        query: dict[str, str] | None = None,
-        actor: str | None = ADA,
-        headers: dict[str, str] | None = None,
-    ) -> HttpResponse:
-        event = http_event(
-            method,
-            f"/admin/customers{path}",
-            None if body is None else json.dumps(body),
-            headers,
-            query=query,
-            identity={"userArn": actor},
-        )
-        return response_of(self.handler(event, LambdaContext()))
-
-    def create(self, **fields: Any) -> dict[str, Any]:
-        answer = self.send("POST", "", {"name": "Ada", **fields})
-        assert answer.status == 201, answer
-        self.world.customer_id = answer.body["customer"]["customer_id"]
-        return answer.body
-
-    def trail(self) -> list[dict[str, Any]]:
-        answer = self.send("GET", f"/{self.world.customer_id}/audit-trail")
-        assert answer.status == 200
-        trail: list[dict[str, Any]] = answer.body["audit_trail"]
-        return trail
-
-
-@pytest.fixture
-def admin() -> Admin:
-    return Admin()
+from tests.support.http_events import HttpResponse
+from tests.unit.http.conftest import ADA, Admin
 
 
 def assert_invalid(answer: HttpResponse, field: str) -> None:
@@ -319,6 +267,19 @@ def test_a_credit_under_one_request_id_is_given_once(admin: Admin) -> None:
     assert (usage["sessions_limit"], usage["sessions_credited"]) == (30, 5)
 
 
+def test_a_request_id_credits_no_other_number(admin: Admin) -> None:
+    admin.create()
+    path = f"/{admin.world.customer_id}/credits"
+    body = {"sessions": 5, "reason": "sorry", "request_id": "ticket-7"}
+    assert admin.send("POST", path, body).status == 200
+    again = admin.send("POST", path, {**body, "sessions": 6})
+    assert (again.status, again.body["error_code"]) == (409, "IDEMPOTENCY_CONFLICT")
+    assert (again.body["details"]["sessions"], again.body["details"]["period"]) == (5, "2026-11")
+    counter = admin.world.counter()
+    assert counter is not None
+    assert counter.credited_sessions == 5
+
+
 def test_a_request_id_that_names_another_record_does_not_swallow_a_credit(admin: Admin) -> None:
     admin.create()
     body = {"sessions": 5, "reason": "sorry", "request_id": admin.trail()[0]["audit_id"]}
@@ -442,12 +403,13 @@ def test_without_test_clocks_there_is_no_such_route() -> None:
 def contended(admin: Admin, *operations: str) -> None:
     """Let the store lose the answers of some operations."""
     world, clock = admin.world, FixedClock()
+    accounts = Answerless(*operations).wrap(world.accounts)
+    patient = Retrier(sleep=lambda seconds: clock.advance(seconds=seconds), chance=lambda: 0.5)
     world.account_service = AccountService(
-        Answerless(*operations).wrap(world.accounts),
-        world.clock,
-        clock,
-        os.urandom,
-        retrier=Retrier(sleep=lambda seconds: clock.advance(seconds=seconds), chance=lambda: 0.5),
+        accounts, world.clock, clock, os.urandom, patient, world.closing_service
+    )
+    world.subscription_service = SubscriptionService(
+        accounts, world.usage, world.clock, clock, os.urandom, patient, world.closing_service
     )
 
 

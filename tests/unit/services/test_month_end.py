@@ -354,7 +354,7 @@ def test_runs_are_of_services_that_share_nothing_but_the_store() -> None:
     world = populated(50)
     world.month_end.ensure()
     world.month_end.step(*world.queue.steps.popleft())
-    other = CloseWorker(world.closing_service, world.runs, world.queue, world.clock)  # type: ignore[arg-type]
+    other = CloseWorker(world.closing_service, world.runs, world.queue, world.clock)
     for page in list(world.queue.pages):
         world.close_worker.close(page, 1)
         other.close(page, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,7 +25,8 @@ from flowstack_admin.failures import CannotConnectError, RefusedError, UsageErro
 from flowstack_admin.main import app
 from flowstack_core.domain.api_keys import parse_key
 from flowstack_core.http.admin_routes import admin_app
-from tests.support.fakes import World
+from flowstack_core.services.subscriptions import cancellation
+from tests.support.fakes import World, at
 from tests.support.http_events import LambdaContext, http_event, response_of
 from tests.support.local_http import LocalHandler, LocalServer
 
@@ -117,7 +120,15 @@ def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operat
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
     world = World()
-    api = admin_app(lambda: world.account_service, lambda: world.usage_service, test_clocks=True)
+    api = admin_app(
+        lambda: world.account_service,
+        lambda: world.usage_service,
+        subscriptions=lambda: world.subscription_service,
+        statements=lambda: world.statement_service,
+        closings=lambda: world.closing_service,
+        month_end=lambda: world.month_end,
+        test_clocks=True,
+    )
     handler = type("Handler", (Gateway,), {"app": api})
     with LocalServer(handler) as server:
         url = f"{server.url}{STAGE}"
@@ -209,12 +220,37 @@ def test_keys_are_issued_listed_and_revoked(operator: Operator) -> None:
 
 def test_a_tier_is_raised_at_once_and_lowered_later(operator: Operator) -> None:
     customer_id = operator.customer("--tier", "starter")
-    assert "at once" in operator.text("tier", "set", customer_id, "professional")
-    raised = operator.json("tier", "set", customer_id, "enterprise", "--session-limit", "200000")
+    assert "at once" in operator.text("subscription", "change", customer_id, "professional")
+    raised = operator.json(
+        "subscription", "change", customer_id, "enterprise", "--session-limit", "200000"
+    )
     assert raised["subscription"]["session_limit"] == 200_000
-    text = operator.text("tier", "set", customer_id, "free")
+    text = operator.text("subscription", "change", customer_id, "free")
     assert "waits for the next period" in text
     assert "from 2026-12-01T00:00:00.000Z" in text
+
+
+def test_a_subscription_is_shown_with_what_waits_and_who_scheduled_it(operator: Operator) -> None:
+    customer_id = operator.customer("--tier", "starter")
+    operator.world.command(cancellation())
+    shown = operator.json("subscription", "show", customer_id)["subscription"]
+    assert shown["pending_change"]["kind"] == "cancellation"
+    text = operator.text("subscription", "show", customer_id)
+    assert "from 2026-12-01T00:00:00.000Z" in text
+    assert "free, 25 sessions, $0.00 a month (by the customer)" in text
+
+
+def test_a_change_is_tried_dry(operator: Operator) -> None:
+    customer_id = operator.customer("--tier", "professional")
+    change = ["subscription", "change", customer_id, "starter", "--preview"]
+    text = operator.text(*change)
+    for said in ("2026-12-01T00:00:00.000Z", "advanced analytics", "10,000", "$99.00", "Nothing"):
+        assert said in text
+    assert operator.json(*change)["preview"]["after"]["tier"] == "starter"
+    upgrade = operator.text("subscription", "change", customer_id, "enterprise", "--preview")
+    assert "at once" in upgrade
+    subscription = operator.world.tables.subscriptions[customer_id]
+    assert (subscription.version, subscription.pending) == (1, None)
 
 
 def test_a_credit_is_given_with_its_reason(operator: Operator) -> None:
@@ -244,15 +280,76 @@ def test_a_credit_whose_answer_was_lost_can_be_repeated_and_counts_once(
 def test_the_trail_tells_what_changed(operator: Operator) -> None:
     customer_id = operator.customer("--tier", "starter")
     operator.world.clock.advance(seconds=1)
-    operator.json("tier", "set", customer_id, "professional")
+    operator.json("subscription", "change", customer_id, "professional")
     text = operator.text("audit", customer_id)
     assert "tier: starter → professional" in text
-    operator.json("tier", "set", customer_id, "free")
+    operator.json("subscription", "change", customer_id, "free")
     assert "pending_change: - → free from 2026-12" in operator.text("audit", customer_id)
     operator.world.clock.advance(seconds=1)
-    operator.json("tier", "set", customer_id, "professional")
+    operator.json("subscription", "change", customer_id, "professional")
     trail = operator.json("audit", customer_id, "--limit", "1")["audit_trail"]
     assert [record["action"] for record in trail] == ["subscription.change"]
+
+
+# --- statements and the month end --------------------------------------------------------------
+
+
+def test_statements_are_written_listed_and_shown(operator: Operator) -> None:
+    customer_id = operator.customer("--tier", "starter")
+    assert "no statements" in operator.text("statement", "list", customer_id)
+    operator.world.clock.advance(days=75)
+    assert operator.text("statement", "close", customer_id).split() == ["periods", "closed", "2"]
+    assert operator.json("statement", "close", customer_id)["closed"] == 0
+    page = operator.json("statement", "list", customer_id, "--limit", "1")
+    assert [one["period"] for one in page["statements"]] == ["2026-12"]
+    rest = operator.json("statement", "list", customer_id, "--cursor", page["next_cursor"])
+    assert [one["period"] for one in rest["statements"]] == ["2026-11"]
+    text = operator.text("statement", "list", customer_id, "--limit", "1")
+    assert "$29.00" in text
+    assert f"--cursor {page['next_cursor']}" in text
+    shown = operator.text("statement", "show", customer_id, "2026-11")
+    assert "Starter plan" in shown
+    assert (
+        operator.json("statement", "show", customer_id, "2026-11")["statement"]
+        == (rest["statements"][0])
+    )
+
+
+def test_statements_are_written_as_csv(operator: Operator) -> None:
+    customer_id = operator.customer("--tier", "starter")
+    operator.world.clock.advance(days=75)
+    operator.json("statement", "close", customer_id)
+    listed = operator.run("statement", "list", customer_id, "--csv").stdout_bytes.decode()
+    rows = list(csv.DictReader(io.StringIO(listed, newline="")))
+    assert [(row["period"], row["amount"]) for row in rows] == [
+        ("2026-12", "29.00"),
+        ("2026-11", "29.00"),
+    ]
+    shown = operator.run("statement", "show", customer_id, "2026-11", "--csv").stdout_bytes.decode()
+    assert shown.splitlines() == [listed.splitlines()[0], listed.splitlines()[2]]
+
+
+def test_a_month_end_is_started_watched_and_redriven(operator: Operator) -> None:
+    world = operator.world
+    customer_id = operator.customer("--tier", "starter")
+    world.clock.move_to(at("2026-12-01T00:10:00"))
+    assert operator.run("month-end", "show", "2026-11").exit_code == 1
+    assert "under way" in operator.text("month-end", "start", "2026-11")
+    assert operator.json("month-end", "start", "2026-11")["month_end"]["customers"] == 0
+    world.month_end.step(*world.queue.steps.popleft())
+    page = world.queue.pages.popleft()
+    world.queue.give_up(page, "TimeoutError: slow")
+    world.runs.record(page, (), {customer_id: "TimeoutError: slow"}, world.clock.now())
+    text = operator.text("month-end", "show", "2026-11")
+    assert customer_id in text
+    assert "TimeoutError: slow" in text
+    assert "month-end redrive" in text
+    assert operator.text("month-end", "redrive").split() == ["tried", "again", "1"]
+    world.close_worker.close(world.queue.pages.popleft(), 1)
+    assert "Everybody is closed" in operator.text("month-end", "show", "2026-11")
+    listed = operator.json("month-end", "list")["month_ends"]
+    assert [(run["period"], run["listed"]) for run in listed] == [("2026-11", True)]
+    assert "2026-11" in operator.text("month-end", "list", "--limit", "1")
 
 
 # --- usage and clocks --------------------------------------------------------------------------
@@ -337,9 +434,13 @@ def test_json_may_stand_before_or_after_the_command(operator: Operator) -> None:
         ["customer", "create", "--name", "A", "--price", "NaN"],
         ["customer", "show", ""],
         ["customer", "show", ".."],
-        ["tier", "set", "cus_1", "gold"],
+        ["subscription", "change", "cus_1", "gold"],
         ["credit", "cus_1", "0", "--reason", "x"],
         ["credit", "cus_1", "5"],
+        ["statement", "list", "cus_1", "--limit", "0"],
+        ["statement", "show", "cus_1", ".."],
+        ["month-end", "show"],
+        ["month-end", "redrive", "--limit", "0"],
         ["clock", "set", "cus_1", "tomorrow"],
         ["clock", "advance", "cus_1"],
         ["nonsense"],

@@ -28,7 +28,7 @@ from flowstack_core.adapters.dynamodb_codec import (
     string,
     transact,
 )
-from flowstack_core.domain.month_end import ClosePage, PageState, Run
+from flowstack_core.domain.month_end import ClosePage, MonthEndRun, PageState
 from flowstack_core.domain.periods import Period
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _page_sort_key(number_: int) -> str:
     return f"PAGE#{number_:0{_PAGE_DIGITS}d}"
 
 
-def encode_run(run: Run) -> dict[str, Any]:
+def encode_run(run: MonthEndRun) -> dict[str, Any]:
     """Write a run."""
     item = {
         **run_key(run.period),
@@ -75,9 +75,9 @@ def encode_run(run: Run) -> dict[str, Any]:
     return item
 
 
-def decode_run(item: Item) -> Run:
+def decode_run(item: Item) -> MonthEndRun:
     """Read a run."""
-    return Run(
+    return MonthEndRun(
         period=Period.parse(item["period"]["S"]),
         started_at=read_instant(item, "started_at"),
         moved_at=read_instant(item, "moved_at"),
@@ -114,7 +114,7 @@ def decode_page(item: Item) -> PageState:
     )
 
 
-def move_run(table: str, before: Run, after: Run) -> dict[str, Any]:
+def move_run(table: str, before: MonthEndRun, after: MonthEndRun) -> dict[str, Any]:
     """Move a run on, if nobody did the step before."""
     return {
         "Put": {
@@ -161,7 +161,7 @@ class DynamoDBMonthEndStore:
         self._client = client
         self._table = usage_table
 
-    def run(self, period: Period) -> Run | None:
+    def run(self, period: Period) -> MonthEndRun | None:
         """Return the run of a period, read consistently."""
         with contention():
             found = self._client.get_item(
@@ -169,7 +169,7 @@ class DynamoDBMonthEndStore:
             )
         return decode_run(found["Item"]) if "Item" in found else None
 
-    def runs(self, limit: int) -> Sequence[Run]:
+    def runs(self, limit: int) -> Sequence[MonthEndRun]:
         """Return the newest runs first."""
         found = query(
             self._client,
@@ -182,17 +182,17 @@ class DynamoDBMonthEndStore:
         )
         return [decode_run(item) for item in islice(found, limit)]
 
-    def start(self, run: Run) -> bool:
+    def start(self, run: MonthEndRun) -> bool:
         """Add a run; ``False`` if the period has one."""
         return transact(self._client, put_once(self._table, encode_run(run))) is None
 
-    def advance(self, before: Run, after: Run, pages: Sequence[ClosePage]) -> bool:
+    def advance(self, before: MonthEndRun, after: MonthEndRun, pages: Sequence[ClosePage]) -> bool:
         """Do a step: its pages and the run's move in one transaction."""
         written = [put_once(self._table, encode_page(page, after.moved_at)) for page in pages]
         moved = move_run(self._table, before, after)
         return transact(self._client, moved, *written, proof=0) is None
 
-    def finish(self, run: Run, at: datetime) -> None:
+    def finish(self, run: MonthEndRun, at: datetime) -> None:
         """Note that no customer of the run is open any more; the first note stays."""
         with contention():
             self._client.update_item(

@@ -53,6 +53,12 @@ class UnsupportedMediaTypeError(FlowStackError):
     code = "UNSUPPORTED_MEDIA_TYPE"
 
 
+class NotAcceptableError(FlowStackError):
+    """There is no such form of the document; details name the forms there are."""
+
+    code = "NOT_ACCEPTABLE"
+
+
 class PayloadTooLargeError(FlowStackError):
     """The body, or one of its parts, is larger than FlowStack accepts."""
 

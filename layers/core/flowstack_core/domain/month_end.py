@@ -29,7 +29,7 @@ STALE_AFTER = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class MonthEndRun:
     """The close of one period for all customers.
 
     Attributes
@@ -125,7 +125,7 @@ class Progress:
     ``closed + open + failed`` is always ``customers``.
     """
 
-    run: Run
+    run: MonthEndRun
     customers: int
     closed: int
     failed: Mapping[str, str]
@@ -141,7 +141,7 @@ class Progress:
         return self.run.listed_at is not None and self.closed == self.customers
 
 
-def progress(run: Run, pages: Iterable[PageState]) -> Progress:
+def progress(run: MonthEndRun, pages: Iterable[PageState]) -> Progress:
     """Add up what the pages of a run say."""
     customers = closed = 0
     failed: dict[str, str] = {}
@@ -152,7 +152,7 @@ def progress(run: Run, pages: Iterable[PageState]) -> Progress:
     return Progress(run, customers, closed, failed)
 
 
-def step_done(run: Run, found: Listing, now: datetime) -> Run:
+def step_done(run: MonthEndRun, found: Listing, now: datetime) -> MonthEndRun:
     """Return the run after a step.
 
     The list counts as complete only when those who were created in the last moments of the period
@@ -172,7 +172,7 @@ def step_done(run: Run, found: Listing, now: datetime) -> Run:
     )
 
 
-def pages_of(run: Run, customer_ids: Sequence[str]) -> list[ClosePage]:
+def pages_of(run: MonthEndRun, customer_ids: Sequence[str]) -> list[ClosePage]:
     """Cut the customers that the run's next step found into pages; each step has its numbers."""
     return [
         ClosePage(

@@ -218,8 +218,8 @@ def schedule_downgrade(subscription: Subscription, tier: Tier, now: datetime) ->
         return replace(settled, pending=covers)
     if covers is not None and tier.rank > covers.terms.tier.rank:
         raise _not_self_service(tier, covers.terms.tier)
-    pending = PendingChange(Terms.of(tier), period.next(), Origin.CUSTOMER, covers)
-    return replace(settled, pending=pending)
+    terms = _own_choice(tier, current, None if covers is None else covers.terms)
+    return replace(settled, pending=PendingChange(terms, period.next(), Origin.CUSTOMER, covers))
 
 
 def cancel(subscription: Subscription, now: datetime) -> Subscription:
@@ -290,6 +290,15 @@ def _not_the_customers(waiting: PendingChange | None) -> PendingChange | None:
     if waiting is not None and waiting.origin is Origin.CUSTOMER:
         return waiting.covers
     return waiting
+
+
+def _own_choice(tier: Tier, *bounds: Terms | None) -> Terms:
+    """Return ``tier``'s terms as a customer may choose them: never with a higher limit (P6).
+
+    A contract may give fewer sessions than the plan of a lower tier does.
+    """
+    limits = [terms.session_limit for terms in bounds if terms is not None]
+    return Terms.of(tier, min(Terms.of(tier).session_limit, *limits))
 
 
 def _not_self_service(tier: Tier, instead_of: Tier) -> UpgradeNotSelfServiceError:

@@ -162,7 +162,9 @@ class HealthDocument(Document):
 _ERRORS: dict[int, str] = {
     400: "The request is wrong; nothing was changed or counted.",
     401: "The API key is missing, unknown, expired or revoked.",
-    403: "The tier does not include what was asked for.",
+    403: "The tier does not include what was asked for, or only the operator may do it.",
+    404: "There is no such thing.",
+    406: "There is no form of the document that the header `Accept` asks for.",
     409: "The idempotency key is in use, or the change does not fit the present state.",
     413: "The body is too large.",
     415: "The body is not JSON.",
@@ -174,17 +176,20 @@ _ERRORS: dict[int, str] = {
 }
 
 
+_MESSAGE_ERRORS = tuple(status for status in _ERRORS if status not in {404, 406})
+
+
 def documented(
     document: type[Document], description: str, *statuses: int
 ) -> dict[int, OpenAPIResponse]:
     """Return the responses of a route for OpenAPI: the document, and the errors it can give.
 
-    Without ``statuses`` these are all errors there are.
+    Without ``statuses`` these are all that a message can meet.
     """
     responses: dict[int, Any] = {
         200: {"description": description, "content": {"application/json": {"model": document}}}
     }
-    for status in statuses or _ERRORS:
+    for status in statuses or _MESSAGE_ERRORS:
         responses[status] = {
             "description": _ERRORS[status],
             "content": {"application/json": {"model": ErrorEnvelope}},

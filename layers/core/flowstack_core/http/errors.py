@@ -14,6 +14,7 @@ STATUS: Mapping[type[FlowStackError], HTTPStatus] = MappingProxyType(
     {
         errors.InvalidRequestError: HTTPStatus.BAD_REQUEST,
         errors.UnsupportedMediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        errors.NotAcceptableError: HTTPStatus.NOT_ACCEPTABLE,
         errors.PayloadTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         errors.ContextLengthExceededError: HTTPStatus.BAD_REQUEST,
         errors.InvalidProviderError: HTTPStatus.BAD_REQUEST,

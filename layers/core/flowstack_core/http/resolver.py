@@ -107,6 +107,19 @@ def customer_of(app: APIGatewayRestResolver) -> dict[str, str]:
     return found
 
 
+def operator_of(app: APIGatewayRestResolver) -> str:
+    """Return who signed a request of an operator.
+
+    API Gateway names the signer of every request it lets in. Where it names nobody, the route is
+    open by mistake, and looks as if it were not there.
+    """
+    arn = app.current_event.request_context.identity.user_arn
+    if not arn:
+        logger.error("an admin request without a signer")
+        raise _unknown_route()
+    return arn
+
+
 def _serialize(document: Any) -> str:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=True)
 
@@ -167,7 +180,7 @@ def _contended(error: StoreContentionError) -> ServiceUnavailableError:
     )
 
 
-def _unknown_route(_: Exception) -> NotFoundError:
+def _unknown_route(_: Exception | None = None) -> NotFoundError:
     return NotFoundError("There is nothing at this path and method.")
 
 

@@ -1,21 +1,13 @@
-"""What operators count: metrics in the embedded metric format, written to the log.
-
-CloudWatch reads them from there, so they cost the request nothing. No metric has a customer as a
-dimension: that would be one metric a customer, and a bill that grows with them.
-"""
+"""What operators count of requests."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from aws_lambda_powertools import Metrics
-from aws_lambda_powertools.metrics import MetricUnit
-
 from flowstack_core.domain import errors
 from flowstack_core.domain.errors import FlowStackError
-
-NAMESPACE = "FlowStack"
+from flowstack_core.metrics import MetricLog
 
 _REFUSALS: Mapping[type[FlowStackError], str] = MappingProxyType(
     {
@@ -27,12 +19,12 @@ _REFUSALS: Mapping[type[FlowStackError], str] = MappingProxyType(
     }
 )
 
-_metrics = Metrics(namespace=NAMESPACE, service="api")
+_metrics = MetricLog("api")
 
 
 def count(name: str, value: int = 1) -> None:
     """Add to a metric of this request."""
-    _metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+    _metrics.count(name, value)
 
 
 def count_error(error: FlowStackError) -> None:
@@ -44,4 +36,4 @@ def count_error(error: FlowStackError) -> None:
 
 def flush() -> None:
     """Write the metrics of this request to the log."""
-    _metrics.flush_metrics()
+    _metrics.flush()

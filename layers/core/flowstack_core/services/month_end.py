@@ -16,8 +16,8 @@ from flowstack_core.domain.month_end import (
     PAGES_PER_STEP,
     STALE_AFTER,
     ClosePage,
+    MonthEndRun,
     Progress,
-    Run,
     pages_of,
     progress,
     step_done,
@@ -77,7 +77,7 @@ class MonthEndService:
         unfinished = [run for run in self._runs.runs(_RUNS_LOOKED_AFTER) if run.finished_at is None]
         return [self._resume(run) for run in unfinished]
 
-    def start(self, period: Period) -> Run:
+    def start(self, period: Period) -> MonthEndRun:
         """Start the run of a period, unless there is one; return the one there is.
 
         Raises
@@ -91,7 +91,7 @@ class MonthEndService:
                 f"{period} has not ended.",
                 details={"period": period.name, "ends_at": instant(period.end)},
             )
-        run = Run(period=period, started_at=now, moved_at=now)
+        run = MonthEndRun(period=period, started_at=now, moved_at=now)
         if not self._runs.start(run):
             return self.run(period)
         self._queue.send_step(period, run.step)
@@ -114,7 +114,7 @@ class MonthEndService:
         if run.step == number + 1 and run.listed_at is None:
             self._queue.send_step(period, run.step, 0 if more else _LIST_AGAIN_SECONDS)
 
-    def run(self, period: Period) -> Run:
+    def run(self, period: Period) -> MonthEndRun:
         """Return the run of a period.
 
         Raises
@@ -129,7 +129,7 @@ class MonthEndService:
             )
         return run
 
-    def runs(self, limit: int) -> Sequence[Run]:
+    def runs(self, limit: int) -> Sequence[MonthEndRun]:
         """Return the newest runs first."""
         return self._runs.runs(limit)
 
@@ -151,7 +151,7 @@ class MonthEndService:
         """Ask again for the customers that were given up; return how many requests that are."""
         return self._queue.redrive(limit)
 
-    def _list(self, run: Run) -> tuple[Run, bool]:
+    def _list(self, run: MonthEndRun) -> tuple[MonthEndRun, bool]:
         """Do the run's next step; return what the run is then, and whether there was more."""
         found = self._directory.created_before(run.period.end, run.cursor, CUSTOMERS_PER_STEP)
         pages = pages_of(run, found.customer_ids)
@@ -162,7 +162,7 @@ class MonthEndService:
         # Somebody else did this step at the same time; the pages that count are theirs.
         return self.run(run.period), True
 
-    def _send_open_pages(self, run: Run, step: int) -> None:
+    def _send_open_pages(self, run: MonthEndRun, step: int) -> None:
         """Ask again for the pages of a step that was done before."""
         first = step * PAGES_PER_STEP
         found = self._runs.pages(run.period, first, PAGES_PER_STEP)
@@ -170,7 +170,7 @@ class MonthEndService:
             [ClosePage(run.period, page.number, page.waiting()) for page in found if page.waiting()]
         )
 
-    def _resume(self, run: Run) -> Progress:
+    def _resume(self, run: MonthEndRun) -> Progress:
         now = self._clock.now()
         states = list(self._runs.pages(run.period))
         reached = progress(run, states)

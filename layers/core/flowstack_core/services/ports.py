@@ -19,7 +19,7 @@ from flowstack_core.domain.api_keys import KeyRecord
 from flowstack_core.domain.closing import Closing
 from flowstack_core.domain.idempotency import Claim, IdempotencyKey
 from flowstack_core.domain.messages import Message, ModelAnswer, ModelRequest, TokenUsage
-from flowstack_core.domain.month_end import ClosePage, Listing, PageState, Run
+from flowstack_core.domain.month_end import ClosePage, Listing, MonthEndRun, PageState
 from flowstack_core.domain.payments import Governing, PaymentEvent, Standing
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.providers import Provider, ProviderCredentials
@@ -462,26 +462,26 @@ class ClosingStore(StatementStore, Protocol):
 class MonthEndStore(Protocol):
     """The runs of the month end and their pages."""
 
-    def run(self, period: Period) -> Run | None:
+    def run(self, period: Period) -> MonthEndRun | None:
         """Return the run of a period, read consistently."""
         ...
 
-    def runs(self, limit: int) -> Sequence[Run]:
+    def runs(self, limit: int) -> Sequence[MonthEndRun]:
         """Return the newest runs first."""
         ...
 
-    def start(self, run: Run) -> bool:
+    def start(self, run: MonthEndRun) -> bool:
         """Add a run; ``False`` if the period has one."""
         ...
 
-    def advance(self, before: Run, after: Run, pages: Sequence[ClosePage]) -> bool:
+    def advance(self, before: MonthEndRun, after: MonthEndRun, pages: Sequence[ClosePage]) -> bool:
         """Do a step: add its pages and move the run on, all or nothing.
 
         ``False`` if the run has moved on already.
         """
         ...
 
-    def finish(self, run: Run, at: datetime) -> None:
+    def finish(self, run: MonthEndRun, at: datetime) -> None:
         """Note that no customer of the run is open any more; the first note stays."""
         ...
 

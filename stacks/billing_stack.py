@@ -1,0 +1,236 @@
+"""The month end: what starts it, the queues that carry it, the bus that tells of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_destinations as destinations
+from aws_cdk import aws_lambda_event_sources as event_sources
+from constructs import Construct
+
+from stacks.constructs.function import StageFunction
+from stacks.constructs.layer import CoreLayer
+from stacks.constructs.queue import DeadLetters, WorkQueue, may_send
+from stacks.constructs.schedule import StageSchedule
+from stacks.data_stack import BY_KIND, DataStack
+from stacks.sources import Sources
+from stacks.stage import Stage
+
+ENSURE = {"task": "ensure"}
+"""What the schedules say to the function: start what should run, resume what stands still."""
+
+MONTH_END = "cron(0 0 1 * ? *)"
+RECONCILIATION = "cron(0 6 * * ? *)"
+
+MONTH_END_TIMEOUT = Duration.seconds(120)
+CLOSE_TIMEOUT = Duration.seconds(120)
+
+PAGES_AT_ONCE = 10
+CLOSES_AT_ONCE = 10
+
+STATEMENT_WRITTEN = {
+    "eventName": lambda_.FilterRule.is_equal("INSERT"),
+    "dynamodb": {"Keys": {"sk": {"S": lambda_.FilterRule.begins_with("STATEMENT#")}}},
+}
+"""A new statement; counters and the books of the month end are of no interest."""
+
+STATEMENT_RETRIES = 10
+
+
+class BillingStack(Stack):
+    """Closes every customer's period once a month, and tells the bus of each statement.
+
+    Attributes
+    ----------
+    steps, closes
+        The work of a month end: steps of the listing, and pages of customers to be closed.
+    month_end_dead_letters
+        Schedules that could not be delivered, and tasks that failed.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        stage: Stage,
+        sources: Sources,
+        data: DataStack,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(scope, construct_id, **kwargs)
+        self._stage = stage
+        self._sources = sources
+        self._layer = CoreLayer(self, "Core", stage=stage, sources=sources)
+        self.bus = events.EventBus(self, "Bus", event_bus_name=f"FlowStack-{stage.name}")
+        self.month_end_dead_letters = self._dead_letters("MonthEndDeadLetters", "month-end")
+        self.steps_dead_letters = self._dead_letters("StepsDeadLetters", "steps")
+        self.closes_dead_letters = self._dead_letters("ClosesDeadLetters", "closes")
+        self.statements_dead_letters = self._dead_letters("StatementsDeadLetters", "statements")
+        self.steps = WorkQueue(
+            self,
+            "Steps",
+            stage=stage,
+            name="steps",
+            worker_timeout=MONTH_END_TIMEOUT,
+            dead_letters=self.steps_dead_letters,
+        )
+        self.closes = WorkQueue(
+            self,
+            "Closes",
+            stage=stage,
+            name="closes",
+            worker_timeout=CLOSE_TIMEOUT,
+            dead_letters=self.closes_dead_letters,
+        )
+        self.month_end = self._month_end_function(data)
+        self.close = self._close_function(data)
+        self.statements = self._statements_function(data)
+        self._add_schedules()
+        self._add_outputs()
+
+    @property
+    def dead_letters(self) -> tuple[DeadLetters, ...]:
+        return (
+            self.month_end_dead_letters,
+            self.steps_dead_letters,
+            self.closes_dead_letters,
+            self.statements_dead_letters,
+        )
+
+    @property
+    def functions(self) -> tuple[StageFunction, ...]:
+        return (self.month_end, self.close, self.statements)
+
+    def _dead_letters(self, construct_id: str, name: str) -> DeadLetters:
+        return DeadLetters(self, construct_id, stage=self._stage, name=name)
+
+    def _function(self, construct_id: str, **kwargs: Any) -> StageFunction:
+        return StageFunction(
+            self,
+            construct_id,
+            stage=self._stage,
+            sources=self._sources,
+            layer=self._layer,
+            memory_mb=512,
+            **kwargs,
+        )
+
+    def _month_end_function(self, data: DataStack) -> StageFunction:
+        function = self._function(
+            "MonthEnd",
+            name="month_end",
+            description="Starts, lists and resumes the month end",
+            timeout=MONTH_END_TIMEOUT,
+            tables=[
+                data.accounts.access(query_index=BY_KIND),
+                data.usage.access("GetItem", "PutItem", "UpdateItem", "Query"),
+            ],
+            statements=[may_send(self.steps, self.closes)],
+            environment={
+                "STEPS_QUEUE_URL": self.steps.queue_url,
+                "CLOSES_QUEUE_URL": self.closes.queue_url,
+            },
+        )
+        function.alias.add_event_source(
+            event_sources.SqsEventSource(self.steps, batch_size=1, report_batch_item_failures=True)
+        )
+        # A schedule's call is asynchronous: delivered is not done.
+        function.alias.configure_async_invoke(
+            max_event_age=Duration.hours(6),
+            retry_attempts=2,
+            on_failure=destinations.SqsDestination(self.month_end_dead_letters),
+        )
+        return function
+
+    def _close_function(self, data: DataStack) -> StageFunction:
+        function = self._function(
+            "Close",
+            name="close",
+            description="Closes the period of a page of customers",
+            timeout=CLOSE_TIMEOUT,
+            tables=[
+                data.accounts.access("BatchGetItem", "PutItem"),
+                data.usage.access("BatchGetItem", "PutItem", "UpdateItem", "Query"),
+            ],
+            statements=[may_send(self.closes, self.closes_dead_letters)],
+            environment={
+                "CLOSES_QUEUE_URL": self.closes.queue_url,
+                "CLOSES_DEAD_LETTERS_URL": self.closes_dead_letters.queue_url,
+            },
+        )
+        function.alias.add_event_source(
+            event_sources.SqsEventSource(
+                self.closes,
+                batch_size=PAGES_AT_ONCE,
+                max_concurrency=CLOSES_AT_ONCE,
+                report_batch_item_failures=True,
+            )
+        )
+        return function
+
+    def _statements_function(self, data: DataStack) -> StageFunction:
+        function = self._function(
+            "Statements",
+            name="statements",
+            description="Tells the bus of each statement that was written",
+            timeout=Duration.seconds(60),
+            statements=[
+                iam.PolicyStatement(
+                    actions=["events:PutEvents"], resources=[self.bus.event_bus_arn]
+                )
+            ],
+            environment={"EVENT_BUS_NAME": self.bus.event_bus_name},
+        )
+        function.alias.add_event_source(
+            event_sources.DynamoEventSource(
+                data.usage.resource,
+                starting_position=lambda_.StartingPosition.TRIM_HORIZON,
+                batch_size=100,
+                max_batching_window=Duration.seconds(1),
+                bisect_batch_on_error=True,
+                report_batch_item_failures=True,
+                retry_attempts=STATEMENT_RETRIES,
+                on_failure=event_sources.SqsDlq(self.statements_dead_letters),
+                filters=[lambda_.FilterCriteria.filter(STATEMENT_WRITTEN)],
+            )
+        )
+        return function
+
+    def _add_schedules(self) -> None:
+        for construct_id, name, expression, description in (
+            ("MonthEndSchedule", "month-end", MONTH_END, "Closes the month that has just ended"),
+            (
+                "ReconciliationSchedule",
+                "reconciliation",
+                RECONCILIATION,
+                "Resumes whatever stands still, starts what was never started, tells the alarms",
+            ),
+        ):
+            StageSchedule(
+                self,
+                construct_id,
+                stage=self._stage,
+                name=name,
+                description=description,
+                expression=expression,
+                target=self.month_end.alias,
+                says=ENSURE,
+                dead_letters=self.month_end_dead_letters,
+            )
+
+    def _add_outputs(self) -> None:
+        CfnOutput(self, "EventBusName", value=self.bus.event_bus_name)
+        CfnOutput(self, "EventBusArn", value=self.bus.event_bus_arn)
+        for function in self.functions:
+            CfnOutput(
+                self,
+                f"{function.node.id}FunctionName",
+                value=function.function.function_name,
+            )
+        for letters in self.dead_letters:
+            CfnOutput(self, f"{letters.node.id}Url", value=letters.queue_url)

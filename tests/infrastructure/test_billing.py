@@ -1,0 +1,177 @@
+"""What starts, carries and tells of the month end."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from flowstack_core.events.month_end import ENSURE
+from flowstack_core.services.month_end import ATTEMPTS
+from stacks.constructs.queue import DELIVERIES
+from tests.infrastructure.synthesized import Synthesized
+
+SCHEDULES = {
+    "FlowStack-prod-month-end": "cron(0 0 1 * ? *)",
+    "FlowStack-prod-reconciliation": "cron(0 6 * * ? *)",
+}
+WORK = {"FlowStack-prod-steps": "MonthEnd", "FlowStack-prod-closes": "Close"}
+
+
+def _queues(synthesized: Synthesized) -> dict[str, dict[str, Any]]:
+    found = synthesized.resources("AWS::SQS::Queue").values()
+    return {queue["QueueName"]: queue for queue in found}
+
+
+def _named_by(reference: dict[str, Any], synthesized: Synthesized) -> str:
+    """Return the name of the queue that a template refers to by its ARN."""
+    logical_id = reference["Fn::GetAtt"][0]
+    name: str = synthesized.resources("AWS::SQS::Queue")[logical_id]["QueueName"]
+    return name
+
+
+# --- schedules -----------------------------------------------------------------------------
+
+
+@pytest.fixture(params=SCHEDULES)
+def schedule(request: pytest.FixtureRequest, prod: Synthesized) -> dict[str, Any]:
+    found = prod.resources("AWS::Scheduler::Schedule").values()
+    return next(each for each in found if each["Name"] == request.param)
+
+
+def test_the_schedules_are_these(prod: Synthesized) -> None:
+    found = prod.resources("AWS::Scheduler::Schedule").values()
+    assert {each["Name"]: each["ScheduleExpression"] for each in found} == SCHEDULES
+
+
+def test_a_schedule_fires_at_its_minute_in_utc(schedule: dict[str, Any]) -> None:
+    assert schedule["ScheduleExpressionTimezone"] == "Etc/UTC"
+    assert schedule["FlexibleTimeWindow"] == {"Mode": "OFF"}
+    assert schedule["State"] == "ENABLED"
+
+
+def test_a_schedule_says_what_the_function_understands(schedule: dict[str, Any]) -> None:
+    assert json.loads(schedule["Target"]["Input"]) == ENSURE
+    assert schedule["Target"]["Arn"]["Ref"].startswith("MonthEndLive")
+
+
+def test_a_call_that_is_not_delivered_is_repeated_and_then_kept(
+    schedule: dict[str, Any], prod: Synthesized
+) -> None:
+    retries = schedule["Target"]["RetryPolicy"]
+    assert retries == {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 10}
+    letters = schedule["Target"]["DeadLetterConfig"]["Arn"]
+    assert _named_by(letters, prod) == "FlowStack-prod-month-end-dead-letters"
+
+
+def test_a_schedule_may_call_the_alias_and_nothing_else(
+    schedule: dict[str, Any], prod: Synthesized
+) -> None:
+    role = schedule["Target"]["RoleArn"]["Fn::GetAtt"][0]
+    permitted = {
+        (action, str(resource))
+        for holder, actions, resources in prod.allowed()
+        if holder == role
+        for action in actions
+        for resource in resources
+    }
+    alias = str(schedule["Target"]["Arn"])
+    letters = str(schedule["Target"]["DeadLetterConfig"]["Arn"])
+    assert permitted == {("lambda:InvokeFunction", alias), ("sqs:SendMessage", letters)}
+    (trust,) = prod.resources("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+
+
+def test_a_task_that_was_delivered_and_failed_is_kept_too(prod: Synthesized) -> None:
+    config = prod.named("AWS::Lambda::EventInvokeConfig", "MonthEndLive")
+    assert "MonthEndLive" in json.dumps(config["Qualifier"])
+    assert config["MaximumRetryAttempts"] == 2
+    letters = config["DestinationConfig"]["OnFailure"]["Destination"]
+    assert _named_by(letters, prod) == "FlowStack-prod-month-end-dead-letters"
+
+
+# --- queues --------------------------------------------------------------------------------
+
+
+def test_every_queue_is_encrypted(prod: Synthesized) -> None:
+    for name, queue in _queues(prod).items():
+        assert queue["SqsManagedSseEnabled"] is True, name
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_a_message_that_keeps_failing_becomes_a_dead_letter(name: str, prod: Synthesized) -> None:
+    redrive = _queues(prod)[name]["RedrivePolicy"]
+    assert redrive["maxReceiveCount"] == DELIVERIES == 5
+    assert _named_by(redrive["deadLetterTargetArn"], prod) == f"{name}-dead-letters"
+
+
+def test_the_worker_gives_up_before_the_queue_does() -> None:
+    assert ATTEMPTS < DELIVERIES
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_a_dead_letter_outlives_the_queue_that_it_comes_from(name: str, prod: Synthesized) -> None:
+    queues = _queues(prod)
+    kept = queues[f"{name}-dead-letters"]["MessageRetentionPeriod"]
+    assert kept == 14 * 24 * 3600
+    # The age of a dead letter is counted from when its message was sent first.
+    assert kept >= queues[name]["MessageRetentionPeriod"] + 7 * 24 * 3600
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_a_message_is_not_delivered_again_while_it_may_be_at_work(
+    name: str, prod: Synthesized
+) -> None:
+    function = prod.named("AWS::Lambda::Function", f"{WORK[name]}Function")
+    assert _queues(prod)[name]["VisibilityTimeout"] >= 6 * function["Timeout"]
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_a_bad_message_fails_by_itself(name: str, prod: Synthesized) -> None:
+    mapping = _mapping(WORK[name], prod)
+    assert _named_by(mapping["EventSourceArn"], prod) == name
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert ":live" in json.dumps(mapping["FunctionName"])
+
+
+def test_pages_are_closed_ten_at_a_time_by_ten_workers(prod: Synthesized) -> None:
+    mapping = _mapping("Close", prod)
+    assert mapping["BatchSize"] == 10
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": 10}
+
+
+def test_steps_come_one_at_a_time(prod: Synthesized) -> None:
+    assert _mapping("MonthEnd", prod)["BatchSize"] == 1
+
+
+# --- statements ----------------------------------------------------------------------------
+
+
+def test_only_a_new_statement_wakes_the_statements_function(prod: Synthesized) -> None:
+    (found,) = _mapping("Statements", prod)["FilterCriteria"]["Filters"]
+    assert json.loads(found["Pattern"]) == {
+        "eventName": ["INSERT"],
+        "dynamodb": {"Keys": {"sk": {"S": [{"prefix": "STATEMENT#"}]}}},
+    }
+
+
+def test_one_bad_statement_does_not_hold_up_or_lose_the_others(prod: Synthesized) -> None:
+    mapping = _mapping("Statements", prod)
+    assert mapping["StartingPosition"] == "TRIM_HORIZON"
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["BisectBatchOnFunctionError"] is True
+    assert 0 < mapping["MaximumRetryAttempts"] < 10_000
+    letters = mapping["DestinationConfig"]["OnFailure"]["Destination"]
+    assert _named_by(letters, prod) == "FlowStack-prod-statements-dead-letters"
+
+
+def test_the_bus_has_the_stage_s_name(prod: Synthesized, dev: Synthesized) -> None:
+    for synthesized in (prod, dev):
+        bus = synthesized.named("AWS::Events::EventBus", "Bus")
+        assert bus["Name"] == f"FlowStack-{synthesized.application.stage.name}"
+
+
+def _mapping(function: str, synthesized: Synthesized) -> dict[str, Any]:
+    return synthesized.named("AWS::Lambda::EventSourceMapping", f"{function}Live")
