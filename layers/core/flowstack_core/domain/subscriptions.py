@@ -182,7 +182,8 @@ def schedule_for(
 
 def withdraw(subscription: Subscription, now: datetime, origin: Origin) -> Subscription:
     """Return the subscription without what ``origin`` had scheduled; others' changes wait on."""
-    settled = _changing(subscription, Period.containing(now))
+    present = Period.containing(now)
+    settled = _changing(subscription, present)
     return replace(settled, pending=_without(settled.pending, origin))
 
 
