@@ -245,7 +245,7 @@ def test_the_python_example_is_python_and_sends_what_the_api_takes() -> None:
 
 
 def test_every_metric_is_in_the_runbook() -> None:
-    code = (ROOT / "layers/core/flowstack_core/http").glob("*.py")
+    code = (ROOT / "layers/core/flowstack_core").rglob("*.py")
     written = {
         name
         for source in code

@@ -164,7 +164,7 @@ def test_statements_are_listed_and_shown_in_every_form(admin: Admin) -> None:
     (row,) = csv.DictReader(io.StringIO(table.text))
     assert (row["period"], row["total"]) == ("2026-11", "29.00")
     printed = admin.send("GET", f"{path}/statements/2026-11", headers={"Accept": "text/html"})
-    assert "Statement 2026-11" in printed.text
+    assert "FlowStack statement 2026-11" in printed.text
     assert_refused(admin.send("GET", f"{path}/statements/2027-02"), 404, "NOT_FOUND")
     assert_refused(admin.send("GET", f"{path}/statements/now"), 400, "INVALID_REQUEST")
 

@@ -228,6 +228,12 @@ def test_a_body_that_is_none_of_the_three_changes_nothing(billing: Billing, body
     assert billing.written() == before
 
 
+def test_an_unknown_action_is_not_repeated_and_the_known_ones_are_named(billing: Billing) -> None:
+    answer = billing.ask({"action": "sk-secret"})
+    assert "'action' must be one of 'downgrade', 'cancel', 'undo'" in answer.body["error"]
+    assert "sk-secret" not in answer.text
+
+
 # --- trying a change dry -------------------------------------------------------------------
 
 

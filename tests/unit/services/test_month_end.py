@@ -265,6 +265,21 @@ def test_a_redrive_closes_what_was_given_up_once_its_cause_is_gone() -> None:
     assert reached(world).failed == {}
 
 
+def test_the_daily_reconciliation_tries_again_who_was_given_up() -> None:
+    world = populated(3)
+    store = poisoned(world, ["cus_00001"])
+    world.month_end.ensure()
+    world.month_end.step(*world.queue.steps.popleft())
+    deliver_as_sqs_does(world)
+    store.poison.clear()
+    world.queue.dead.clear()
+    world.clock.advance(seconds=STALE_AFTER.total_seconds())
+    world.month_end.ensure()
+    deliver_as_sqs_does(world)
+    assert reached(world).done
+    assert reached(world).failed == {}
+
+
 def test_a_customer_that_vanished_is_given_up_with_that_reason() -> None:
     world = populated(2)
     world.month_end.ensure()

@@ -114,8 +114,8 @@ class PageState:
         return tuple(sorted(self.open_ids - self.failed.keys()))
 
     def stale(self, now: datetime) -> bool:
-        """Whether somebody has to take it up again."""
-        return bool(self.waiting()) and self.touched_at + STALE_AFTER <= now
+        """Whether somebody has to take it up again, those included who were given up."""
+        return bool(self.open_ids) and self.touched_at + STALE_AFTER <= now
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,7 +160,7 @@ def _invalid(error: RequestValidationError) -> InvalidRequestError:
     problems = [
         {
             "field": _field(problem["loc"]),
-            "problem": problem["msg"].removeprefix("Value error, ")[:_MAX_SHOWN],
+            "problem": _said(problem)[:_MAX_SHOWN],
         }
         for problem in error.errors()[:_MAX_PROBLEMS]
     ]
@@ -200,6 +200,15 @@ _TRANSLATIONS: Mapping[type[Exception], Callable[[Any], FlowStackError]] = Mappi
         Exception: _unexpected,
     }
 )
+
+
+def _said(problem: Mapping[str, Any]) -> str:
+    """Return what is wrong; pydantic itself would quote a tag that nobody knows."""
+    if problem["type"] == "union_tag_invalid":
+        facts = problem["ctx"]
+        return f"{facts['discriminator']} must be one of {facts['expected_tags']}"
+    said: str = problem["msg"]
+    return said.removeprefix("Value error, ")
 
 
 def _field(location: tuple[str | int, ...]) -> str:

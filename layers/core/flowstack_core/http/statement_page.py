@@ -42,7 +42,7 @@ _PAGE = Template("""\
 <style>$style</style>
 </head>
 <body>
-<h1>Statement $period</h1>
+<h1>FlowStack statement $period</h1>
 <dl>
 $facts
 </dl>

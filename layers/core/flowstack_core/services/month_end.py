@@ -181,7 +181,7 @@ class MonthEndService:
             self._queue.send_step(run.period, run.step)
         self._queue.send_pages(
             [
-                ClosePage(run.period, state.number, state.waiting())
+                ClosePage(run.period, state.number, tuple(sorted(state.open_ids)))
                 for state in states
                 if state.stale(now)
             ]
