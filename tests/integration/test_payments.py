@@ -92,7 +92,7 @@ def test_what_stripe_did_not_sign_changes_nothing(customer: Customer, stripe: St
         signature_of(body, now - timedelta(seconds=400)),
         signature_of(body + " ", now),
     ):
-        assert_envelope(stripe.post(body, signature), 400, "INVALID_REQUEST")
+        assert_envelope(stripe.post(body, signature), 400, "SIGNATURE_REJECTED")
     assert customer.usage()["tier"] == "free"
 
 

@@ -113,7 +113,7 @@ def test_what_is_not_signed_is_refused_and_changes_nothing(
     assert answer.status == 400
     assert answer.body == {
         "error": "The signature is missing, wrong or too old.",
-        "error_code": "INVALID_REQUEST",
+        "error_code": "SIGNATURE_REJECTED",
         "details": {"field": "Stripe-Signature"},
         "request_id": "req-1",
     }

@@ -44,7 +44,9 @@ class InvalidRequestError(FlowStackError):
 
 
 class SignatureRejectedError(InvalidRequestError):
-    """Who sent the request cannot be told: its signature is missing, wrong or too old."""
+    """A webhook's signature is missing, wrong or too old; nothing was read or changed."""
+
+    code = "SIGNATURE_REJECTED"
 
 
 class UnsupportedMediaTypeError(FlowStackError):
