@@ -145,5 +145,9 @@ COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-header \
 lock: .venv/.uv ## Resolve requirements/*.lock anew: make lock ARGS=--upgrade
 	@$(COMPILE) $(ARGS) --group uv -o requirements/uv.lock
 	@$(COMPILE) $(ARGS) --group layer -o requirements/layer.lock
+	@$(COMPILE) $(ARGS) --group payments -c requirements/layer.lock \
+		$$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements/layer.lock) \
+		-o requirements/payments.lock
 	@$(COMPILE) $(ARGS) --group emulator -o requirements/emulator.lock
-	@$(COMPILE) $(ARGS) --group dev -c requirements/layer.lock -o requirements/dev.lock
+	@$(COMPILE) $(ARGS) --group dev -c requirements/layer.lock -c requirements/payments.lock \
+		-o requirements/dev.lock

@@ -23,9 +23,19 @@ class Sources:
         return self.root / "requirements" / "layer.lock"
 
     @property
+    def providers_lock(self) -> Path:
+        """What the clients of other providers than Bedrock need, beyond the layer's own."""
+        return self.root / "requirements" / "providers.lock"
+
+    @property
     def models(self) -> Path:
         """The catalogue of models."""
         return self.core / "domain" / "models.json"
+
+    @property
+    def payments_lock(self) -> Path:
+        """What verifying Stripe's webhooks needs, beyond the layer's own."""
+        return self.root / "requirements" / "payments.lock"
 
     def function(self, name: str) -> Path:
         return self.root / "functions" / name

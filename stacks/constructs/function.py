@@ -11,7 +11,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from stacks.constructs.acknowledgement import acknowledge
-from stacks.constructs.layer import CoreLayer
+from stacks.constructs.layer import CoreLayer, Layer
 from stacks.constructs.table import TableAccess
 from stacks.sources import Sources
 from stacks.stage import Stage
@@ -34,6 +34,8 @@ class StageFunction(Construct):
         The tables it may use. It is told the names of these, and of no others.
     statements
         What else it may do.
+    more_layers
+        What it imports beyond the core and its dependencies.
     environment
         More variables; those set for every function cannot be changed.
     """
@@ -46,6 +48,7 @@ class StageFunction(Construct):
         stage: Stage,
         sources: Sources,
         layer: CoreLayer,
+        more_layers: Sequence[Layer] = (),
         name: str,
         description: str,
         timeout: Duration,
@@ -77,7 +80,7 @@ class StageFunction(Construct):
                 str(sources.function(name)), exclude=["__pycache__", "*.pyc"]
             ),
             handler="handler.handler",
-            layers=[layer.version],
+            layers=[each.version for each in (layer, *more_layers)],
             role=self.role,
             timeout=timeout,
             memory_size=memory_mb,

@@ -1,4 +1,4 @@
-"""The layer that the functions share, built by uv, without Docker."""
+"""The layers that functions share, built by uv, without Docker."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import jsii
@@ -31,12 +33,48 @@ class BundlingError(Exception):
     """The layer could not be built; the message is uv's."""
 
 
+@dataclass(frozen=True, slots=True)
+class LayerContents:
+    """What is in a layer.
+
+    Attributes
+    ----------
+    description
+        What AWS shows.
+    lock
+        Its dependencies, each pinned by hash.
+    package
+        The package of our own that comes along, if any.
+    """
+
+    description: str
+    lock: Path
+    package: Path | None = None
+
+    @property
+    def files(self) -> Iterator[Path]:
+        """All files that decide what is in it."""
+        yield self.lock
+        if self.package is not None:
+            yield from _shipped(self.package)
+
+
+def core_contents(sources: Sources) -> LayerContents:
+    """Return the core package and its dependencies."""
+    return LayerContents("FlowStack core", sources.layer_lock, sources.core)
+
+
+def providers_contents(sources: Sources) -> LayerContents:
+    """Return the clients of providers; what they share with the core is in the core's layer."""
+    return LayerContents("Clients of providers of models", sources.providers_lock)
+
+
 @jsii.implements(ILocalBundling)
 class LayerBundling:
-    """Fills a folder with the locked dependencies and the core package."""
+    """Fills a folder with locked dependencies and a package of our own."""
 
-    def __init__(self, sources: Sources, target: PythonTarget) -> None:
-        self._sources = sources
+    def __init__(self, contents: LayerContents, target: PythonTarget) -> None:
+        self._contents = contents
         self._target = target
 
     def try_bundle(self, output_dir: str, *_: object, **__: object) -> bool:
@@ -52,11 +90,13 @@ class LayerBundling:
         for pattern in _NOT_SHIPPED:
             for found in sorted(packages.rglob(pattern)):
                 _remove(found)
-        shutil.copytree(
-            self._sources.core,
-            packages / self._sources.core.name,
-            ignore=shutil.ignore_patterns(*_NOT_SHIPPED),
-        )
+        package = self._contents.package
+        if package is not None:
+            shutil.copytree(
+                package,
+                packages / package.name,
+                ignore=shutil.ignore_patterns(*_NOT_SHIPPED),
+            )
         return True
 
     def _install(self, packages: Path) -> None:
@@ -65,7 +105,7 @@ class LayerBundling:
                 *(_uv(), "pip", "install", "--quiet", "--no-config", "--link-mode", "copy"),
                 *("--require-hashes", "--only-binary", ":all:", "--no-deps"),
                 *self._target.installer_arguments,
-                *("--target", str(packages), "--requirements", str(self._sources.layer_lock)),
+                *("--target", str(packages), "--requirements", str(self._contents.lock)),
             ],
             check=False,
             capture_output=True,
@@ -75,39 +115,70 @@ class LayerBundling:
             raise BundlingError(f"uv could not build the layer:\n{finished.stderr}")
 
 
-class CoreLayer(Construct):
-    """The core package and its dependencies, for this stage's Python.
+class Layer(Construct):
+    """A layer for this stage's Python.
 
     Each stack has a layer version of its own, from the same asset: were one version exported from
     stack to stack, CloudFormation would refuse to replace it while the others still import it.
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, stage: Stage, sources: Sources
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        stage: Stage,
+        sources: Sources,
+        contents: LayerContents,
     ) -> None:
         super().__init__(scope, construct_id)
         target = stage.python
         self.version = lambda_.LayerVersion(
             self,
-            "Version",
-            description="FlowStack core",
+            # The CDK tells the layers of a function apart by this id alone when it decides
+            # whether to publish a new version: of two "Version" it would see the last only.
+            f"{construct_id}Version",
+            description=contents.description,
             compatible_runtimes=[target.runtime],
             compatible_architectures=[target.architecture],
             removal_policy=RemovalPolicy.DESTROY,
             code=lambda_.Code.from_asset(
-                str(sources.core),
+                # Only its existence matters: the bundling fills the asset.
+                str(contents.lock.parent),
                 asset_hash_type=AssetHashType.CUSTOM,
-                asset_hash=fingerprint(sources, target),
+                asset_hash=fingerprint(sources.root, contents, target),
                 bundling=BundlingOptions(
                     # Never pulled: local bundling builds the layer or fails with its own message.
                     image=DockerImage.from_registry("docker-is-not-used"),
-                    local=LayerBundling(sources, target),
+                    local=LayerBundling(contents, target),
                 ),
             ),
         )
 
 
-def fingerprint(sources: Sources, target: PythonTarget) -> str:
+class CoreLayer(Layer):
+    """What every function has: the core package and its dependencies."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, stage: Stage, sources: Sources
+    ) -> None:
+        super().__init__(
+            scope, construct_id, stage=stage, sources=sources, contents=core_contents(sources)
+        )
+
+
+class ProvidersLayer(Layer):
+    """What a function has that asks other providers than Bedrock, beside the core."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, stage: Stage, sources: Sources
+    ) -> None:
+        super().__init__(
+            scope, construct_id, stage=stage, sources=sources, contents=providers_contents(sources)
+        )
+
+
+def fingerprint(root: Path, contents: LayerContents, target: PythonTarget) -> str:
     """Return a hash of all that decides what is in the layer.
 
     The same lock, source and target give the same hash on every machine, so that deploying again
@@ -116,8 +187,8 @@ def fingerprint(sources: Sources, target: PythonTarget) -> str:
     digest = hashlib.sha256()
     for part in (_BUNDLE_VERSION, target.version, target.machine):
         digest.update(part.encode() + b"\0")
-    for path in (sources.layer_lock, *_shipped(sources.core)):
-        digest.update(path.relative_to(sources.root).as_posix().encode() + b"\0")
+    for path in contents.files:
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from stacks.constructs.layer import LayerBundling
+from stacks.constructs.layer import LayerBundling, core_contents
 from stacks.python_target import PythonTarget
 from stacks.sources import Sources
 from tests.support.emulator import ROOT
@@ -38,7 +38,7 @@ class Bundle:
 def built_layer(target: PythonTarget) -> Iterator[Path]:
     """Build the layer for a Python; yield the folder that is zipped."""
     with TemporaryDirectory(prefix="flowstack-layer-") as directory:
-        LayerBundling(Sources(ROOT), target).try_bundle(directory)
+        LayerBundling(core_contents(Sources(ROOT)), target).try_bundle(directory)
         yield Path(directory)
 
 

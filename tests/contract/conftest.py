@@ -12,6 +12,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
 from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
 from flowstack_core.adapters.dynamodb_month_end import DynamoDBMonthEndStore
+from flowstack_core.adapters.dynamodb_payments import DynamoDBPaymentStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
 from flowstack_core.services.ports import (
@@ -20,6 +21,7 @@ from flowstack_core.services.ports import (
     ClosingStore,
     CustomerDirectory,
     MonthEndStore,
+    PaymentStore,
     SessionStore,
     UsageStore,
 )
@@ -36,6 +38,7 @@ from tests.support.in_memory_closing import (
     InMemoryCustomerDirectory,
     InMemoryMonthEndStore,
 )
+from tests.support.in_memory_payments import InMemoryPaymentStore
 
 _numbers = count(1)
 
@@ -52,6 +55,7 @@ class Stores:
     closings: ClosingStore
     month_ends: MonthEndStore
     directory: CustomerDirectory
+    payments: PaymentStore
     customer_id: str
 
 
@@ -79,6 +83,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             InMemoryClosingStore(tables),
             InMemoryMonthEndStore(tables),
             InMemoryCustomerDirectory(tables),
+            InMemoryPaymentStore(),
             customer_id,
         )
     client = request.getfixturevalue("dynamodb")
@@ -92,5 +97,6 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoDBClosingStore(client, "usage", "accounts", test_clocks=True),
         DynamoDBMonthEndStore(client, "usage"),
         accounts,
+        DynamoDBPaymentStore(client, "accounts"),
         customer_id,
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stacks.constructs.layer import BundlingError, LayerBundling, fingerprint
+from stacks.constructs.layer import BundlingError, LayerBundling, core_contents
+from stacks.constructs.layer import fingerprint as fingerprint_of
 from stacks.python_target import AWS_LAMBDA, PythonTarget
 from stacks.sources import Sources
 from tests.infrastructure.conftest import ROOT
@@ -25,8 +26,12 @@ def copied(tmp_path: Path) -> Sources:
     return Sources(root)
 
 
+def fingerprint(sources: Sources, target: PythonTarget) -> str:
+    return fingerprint_of(sources.root, core_contents(sources), target)
+
+
 def test_the_layer_for_aws_has_arm_wheels_of_its_python(tmp_path: Path) -> None:
-    assert LayerBundling(Sources(ROOT), AWS_LAMBDA).try_bundle(str(tmp_path))
+    assert LayerBundling(core_contents(Sources(ROOT)), AWS_LAMBDA).try_bundle(str(tmp_path))
     packages = tmp_path / "python"
     libraries = list(packages.rglob("*.so"))
     assert libraries
@@ -37,7 +42,7 @@ def test_the_layer_for_aws_has_arm_wheels_of_its_python(tmp_path: Path) -> None:
 
 
 def test_the_layer_for_the_host_is_for_its_interpreter(tmp_path: Path) -> None:
-    assert LayerBundling(Sources(ROOT), HOST).try_bundle(str(tmp_path))
+    assert LayerBundling(core_contents(Sources(ROOT)), HOST).try_bundle(str(tmp_path))
     packages = tmp_path / "python"
     version = HOST.version.replace(".", "")
     assert list(packages.rglob(f"*.cpython-{version}-*.so"))
@@ -79,4 +84,4 @@ def test_what_is_not_shipped_does_not_change_the_layer(copied: Sources) -> None:
 def test_a_dependency_without_its_hash_is_refused(tmp_path: Path, copied: Sources) -> None:
     copied.layer_lock.write_text("pydantic==2.14.4\n", encoding="utf-8")
     with pytest.raises(BundlingError, match="hash"):
-        LayerBundling(copied, AWS_LAMBDA).try_bundle(str(tmp_path / "out"))
+        LayerBundling(core_contents(copied), AWS_LAMBDA).try_bundle(str(tmp_path / "out"))

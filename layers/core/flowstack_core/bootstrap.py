@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from flowstack_core.services.accounts import AccountService
     from flowstack_core.services.closing import ClosingService
     from flowstack_core.services.month_end import CloseWorker, MonthEndService
+    from flowstack_core.services.payments import PaymentService
     from flowstack_core.services.statements import StatementService
     from flowstack_core.services.subscriptions import SubscriptionService
 
@@ -234,6 +235,24 @@ def event_publisher() -> EventPublisher:
     from flowstack_core.adapters.eventbridge import EventBridgePublisher  # noqa: PLC0415
 
     return EventBridgePublisher(boto3.client("events"), settings().event_bus_name)
+
+
+@cache
+def payment_service() -> PaymentService:
+    """Return the service behind the webhook of payments; the only one that needs Stripe's code."""
+    from flowstack_core.adapters.dynamodb_payments import DynamoDBPaymentStore  # noqa: PLC0415
+    from flowstack_core.adapters.signing_secrets import signing_secrets  # noqa: PLC0415
+    from flowstack_core.adapters.stripe_events import StripeEvents  # noqa: PLC0415
+    from flowstack_core.services.payments import PaymentService  # noqa: PLC0415
+
+    client = patient_client()
+    return PaymentService(
+        StripeEvents(signing_secrets(settings().stripe_webhook_secret)),
+        DynamoDBPaymentStore(client, settings().accounts_table),
+        _accounts(client),
+        subscription_service(),
+        SystemClock(),
+    )
 
 
 @cache

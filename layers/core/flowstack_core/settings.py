@@ -18,6 +18,8 @@ class Settings:
         ``local``, ``dev``, ``prod`` or whatever the operator calls it.
     test_clocks
         Whether customers can have a test clock; never on a production stage.
+    stripe_webhook_secret
+        Where the signing secret is kept, not the secret.
     """
 
     stage: str
@@ -30,6 +32,7 @@ class Settings:
     closes_queue_url: str = ""
     closes_dead_letters_url: str = ""
     event_bus_name: str = ""
+    stripe_webhook_secret: str = ""
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
@@ -45,6 +48,7 @@ class Settings:
             closes_queue_url=environment.get("CLOSES_QUEUE_URL", ""),
             closes_dead_letters_url=environment.get("CLOSES_DEAD_LETTERS_URL", ""),
             event_bus_name=environment.get("EVENT_BUS_NAME", ""),
+            stripe_webhook_secret=environment.get("STRIPE_WEBHOOK_SECRET", ""),
         )
 
 
