@@ -66,8 +66,9 @@ def stripe(stack: Stack, customer: Customer) -> Stripe:
 
 
 def pending(customer: Customer) -> dict[str, str] | None:
-    found: dict[str, str] | None = customer.http.get("/subscription").json()["pending_change"]
-    return found
+    found = customer.http.get("/subscription").json()["subscription"]
+    waiting: dict[str, str] | None = found["pending_change"]
+    return waiting
 
 
 def test_a_payment_raises_the_plan_before_the_next_message(
@@ -104,12 +105,10 @@ def test_failing_ending_and_late_events_leave_the_newest_word(
     stripe.post(stripe.failed_invoice(seconds=5))
     waiting = pending(customer)
     assert waiting is not None
-    assert waiting["tier"] == "free"
-    refused = customer.http.post("/subscription", json={"action": "undo"})
-    assert refused.status_code in {400, 409}, refused.text
+    assert (waiting["tier"], waiting["origin"]) == ("free", "payment")
+    assert_envelope(customer.http.post("/subscription", json={"action": "undo"}), 409, "CONFLICT")
     stripe.post(stripe.subscription("professional", seconds=9))
     late = stripe.post(stripe.subscription("professional", seconds=7, kind="deleted"))
-    # An end is an end, but here the newer word is a payment.
     assert late.json()["ignored"] == "nothing_new"
     assert pending(customer) is None
     assert customer.usage()["tier"] == "professional"
