@@ -146,11 +146,14 @@ COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-header \
 lock: .venv/.uv ## Resolve requirements/*.lock anew: make lock ARGS=--upgrade
 	@$(COMPILE) $(ARGS) --group uv -o requirements/uv.lock
 	@$(COMPILE) $(ARGS) --group layer -o requirements/layer.lock
-	@# What the core layer brings is not locked again: both layers are unpacked into one folder.
-	@$(COMPILE) $(ARGS) --group providers -c requirements/layer.lock \
-		$$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements/layer.lock) \
-		-o requirements/providers.lock
+	@# What the core layer brings is not locked again: layers are unpacked into one folder.
+	@for group in providers payments; do \
+		$(COMPILE) $(ARGS) --group $$group -c requirements/layer.lock \
+			$$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements/layer.lock) \
+			-o requirements/$$group.lock || exit 1; \
+	done
 	@$(COMPILE) $(ARGS) --group client -c requirements/layer.lock -o requirements/client.lock
 	@$(COMPILE) $(ARGS) --group emulator -o requirements/emulator.lock
 	@$(COMPILE) $(ARGS) --group dev -c requirements/layer.lock -c requirements/providers.lock \
+		-c requirements/payments.lock \
 		-o requirements/dev.lock

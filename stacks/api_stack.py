@@ -19,6 +19,7 @@ from stacks.data_stack import BY_KIND, CREDENTIALS, HELD_SESSIONS, DataStack
 from stacks.deferred_requests import RequestQueue, worker_of
 from stacks.gateway_responses import add_gateway_responses
 from stacks.model_access import ModelAccess
+from stacks.payments import VARIABLE, PaymentsLayer, SigningSecret
 from stacks.sources import Sources
 from stacks.stage import Stage
 
@@ -83,6 +84,7 @@ class ApiStack(Stack):
         self.billing = self._billing_function(data)
         self.public = self._public_function()
         self.admin = self._admin_function(data, billing)
+        self.payments = self._payments_function(data)
         self.api_name = stage.name_of("api")
         self.api = self._rest_api()
         self._add_routes()
@@ -223,6 +225,27 @@ class ApiStack(Stack):
             },
         )
 
+    def _payments_function(self, data: DataStack) -> StageFunction | None:
+        """Return the function behind the webhook of payments, where payments are taken."""
+        secret = SigningSecret.configured(self)
+        if secret is None:
+            return None
+        return self._function(
+            "Payments",
+            name="payments",
+            description="POST /webhooks/stripe",
+            # Stripe waits for about ten seconds, and sends the event again.
+            timeout=Duration.seconds(20),
+            memory_mb=512,
+            tables=[
+                data.accounts.access("GetItem", "BatchGetItem", "PutItem"),
+                data.usage.access(*_CLOSING, "GetItem", "ConditionCheckItem"),
+            ],
+            statements=[secret.statement],
+            more_layers=[PaymentsLayer(self, "Stripe", stage=self._stage, sources=self._sources)],
+            environment={VARIABLE: secret.reference},
+        )
+
     def _rest_api(self) -> apigateway.RestApi:
         access_log = logs.LogGroup(
             self,
@@ -329,6 +352,14 @@ class ApiStack(Stack):
             )
             for rule in ("APIG4", "COG4"):
                 acknowledge(route, rule, "Public by design: the plans, the contract, health.")
+        if self.payments is not None:
+            webhook = root.resource_for_path("/webhooks/stripe").add_method(
+                "POST",
+                _integration(self.payments),
+                authorization_type=apigateway.AuthorizationType.NONE,
+            )
+            for rule in ("APIG4", "COG4"):
+                acknowledge(webhook, rule, "Stripe proves itself by a signature over the body.")
         admin = root.add_resource("admin").add_resource("{proxy+}")
         admin.add_method(
             "ANY",
@@ -382,6 +413,7 @@ class ApiStack(Stack):
             self.billing,
             self.public,
             self.admin,
+            *(() if self.payments is None else (self.payments,)),
         )
 
 

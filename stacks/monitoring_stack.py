@@ -52,6 +52,8 @@ class MonitoringStack(Stack):
         self._stage = stage
         self.topic = self._topic()
         self._watch_api(api)
+        if api.payments is not None:
+            self._watch_payments(api)
         for function in (api.authorizer, api.conversation):
             self._watch_requests(function)
         self._watch_expiry(lifecycle)
@@ -119,6 +121,38 @@ class MonitoringStack(Stack):
             breaching=3,
             description="Customers get 5xx answers: five or more a minute in three of five"
             " minutes. Look at the access log by status and route, then at that function's log.",
+        )
+
+    def _watch_payments(self, api: ApiStack) -> None:
+        """Watch the webhook by what it answers: that holds crashes and time-outs too."""
+        self._alarm(
+            "PaymentEventsFailing",
+            self._webhook_metric(api, "5XXError"),
+            threshold=1,
+            description="A payment event could not be carried out. Stripe sends it again for three"
+            " days: see the log of the payments function.",
+        )
+        self._alarm(
+            "PaymentEventsRefused",
+            self._webhook_metric(api, "4XXError"),
+            threshold=5,
+            description="Five calls of the payment webhook in five minutes were refused. Either"
+            " the signing secret is not Stripe's, and no payment is taken over, or somebody else"
+            " is calling.",
+        )
+
+    def _webhook_metric(self, api: ApiStack, metric: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace="AWS/ApiGateway",
+            metric_name=metric,
+            dimensions_map={
+                "ApiName": api.api_name,
+                "Stage": self._stage.name,
+                "Resource": "/webhooks/stripe",
+                "Method": "POST",
+            },
+            statistic="Sum",
+            period=PERIOD,
         )
 
     def _watch_requests(self, function: StageFunction) -> None:

@@ -42,5 +42,10 @@ class Sources:
         """The catalogue of models."""
         return self.core / "domain" / "models.json"
 
+    @property
+    def payments_lock(self) -> Path:
+        """What verifying Stripe's webhooks needs, beyond the layer's own."""
+        return self.root / "requirements" / "payments.lock"
+
     def function(self, name: str) -> Path:
         return self.root / "functions" / name

@@ -27,6 +27,9 @@ _COPIED = ("layers/core", "tests", "tools", "pyproject.toml")
 _FAILED_TESTS = 1  # pytest's exit status; others mean that the tests could not be run
 
 SESSIONS = f"{_CORE}/domain/sessions.py"
+PAYMENTS = f"{_CORE}/domain/payments.py"
+PAYMENT_SERVICE = f"{_CORE}/services/payments.py"
+STRIPE_EVENTS = f"{_CORE}/adapters/stripe_events.py"
 SUBSCRIPTIONS = f"{_CORE}/domain/subscriptions.py"
 IDEMPOTENCY = f"{_CORE}/domain/idempotency.py"
 PERIODS = f"{_CORE}/domain/periods.py"
@@ -90,6 +93,8 @@ RULES = {
     "P4": "No managed models on `free`; no provider without the credentials it needs.",
     "P6": "Customers move down, cancel and undo by themselves; nothing they do raises a tier or a "
     "limit, or takes back what others scheduled.",
+    "Payments": "The newest word of the payment provider decides, whatever the order, and only "
+    "what the provider signed is read.",
     "BYOK": "Own credentials open for the customer and the provider they were stored for only, are "
     "shown masked, and are never replaced by a managed model.",
     "F1": "Beyond fair use requests are refused; nothing is counted and no session ended.",
@@ -779,6 +784,49 @@ MUTATIONS = (
         CHANGES,
         "test_p6_what_others_scheduled_comes_back_when_the_customer_undoes",
         "test_every_order_of_four_acts_does_what_the_rules_say",
+    ),
+    _mutation(
+        "Payments",
+        "the event that arrives last decides",
+        PAYMENTS,
+        ("return other is None or self.order > other.order", "return True"),
+        "tests/unit/domain/test_payments.py",
+        "test_an_older_word_never_undoes_a_newer_one",
+        "test_of_one_second_the_word_that_can_follow_on_the_other_counts",
+    ),
+    _mutation(
+        "Payments",
+        "every failed collection begins the grace anew",
+        PAYMENTS,
+        ("standing.failures[0] + GRACE", "standing.failures[-1] + GRACE"),
+        "tests/unit/domain/test_payments.py",
+        "test_failing_again_does_not_begin_the_grace_anew",
+    ),
+    _mutation(
+        "Payments",
+        "an event that was overtaken is written all the same",
+        PAYMENT_SERVICE,
+        ("if self._payments.standing(subscription_id) != standing:", "if False:"),
+        "tests/unit/services/test_payments.py",
+        "test_an_event_that_is_overtaken_leaves_the_last_word_to_the_newer_one",
+    ),
+    _mutation(
+        "Payments",
+        "a signature is good for ever",
+        STRIPE_EVENTS,
+        ("if abs(now - _signed_at(signature)) > TOLERANCE:", "if False:"),
+        "tests/unit/adapters/test_stripe_events.py",
+        "test_a_signature_is_good_for_five_minutes_either_way",
+        "test_the_time_that_is_looked_at_is_the_one_that_was_signed",
+    ),
+    _mutation(
+        "Payments",
+        "a signature of anybody is good",
+        STRIPE_EVENTS,
+        ("if not any(_is_signed(body, signature, secret) for secret in secrets):", "if False:"),
+        "tests/unit/adapters/test_stripe_events.py",
+        "test_another_secret_than_ours_is_refused",
+        "test_a_body_that_was_changed_on_the_way_is_refused",
     ),
     _mutation(
         "P4",

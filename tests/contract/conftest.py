@@ -14,6 +14,7 @@ from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
 from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
 from flowstack_core.adapters.dynamodb_deferred import DynamoDBDeferredStore
 from flowstack_core.adapters.dynamodb_month_end import DynamoDBMonthEndStore
+from flowstack_core.adapters.dynamodb_payments import DynamoDBPaymentStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
 from flowstack_core.services.ports import (
@@ -23,6 +24,7 @@ from flowstack_core.services.ports import (
     CustomerDirectory,
     DeferredStore,
     MonthEndStore,
+    PaymentStore,
     SessionStore,
     StoredCredentialStore,
     UsageStore,
@@ -42,6 +44,7 @@ from tests.support.in_memory_closing import (
     InMemoryCustomerDirectory,
     InMemoryMonthEndStore,
 )
+from tests.support.in_memory_payments import InMemoryPaymentStore
 
 _numbers = count(1)
 
@@ -60,6 +63,7 @@ class Stores:
     directory: CustomerDirectory
     credentials: StoredCredentialStore
     deferred: DeferredStore
+    payments: PaymentStore
     customer_id: str
 
 
@@ -95,6 +99,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             InMemoryCustomerDirectory(tables),
             InMemoryCredentialStore(tables),
             InMemoryDeferredStore(tables),
+            InMemoryPaymentStore(),
             customer_id,
         )
     client = request.getfixturevalue("dynamodb")
@@ -110,5 +115,6 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         accounts,
         DynamoDBCredentialStore(client, "accounts"),
         DynamoDBDeferredStore(client, "sessions"),
+        DynamoDBPaymentStore(client, "accounts"),
         customer_id,
     )

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import boto3
 import httpx
 import pytest
 
@@ -23,12 +24,14 @@ from flowstack_admin.client import AdminClient
 from local_stack.connection import Connection
 from local_stack.stack import LocalStack
 from tests.support.converse_server import ConverseServer
-from tests.support.emulator import ROOT
+from tests.support.emulator import REGION, ROOT
 from tests.support.faulty_dynamodb import Faults, FaultyDynamoDB
 from tests.support.provider_server import ProviderServer
+from tests.support.stripe_messages import SECRET
 
 _numbers = count(1)
 MODEL = "claude-haiku-4-5"
+SIGNING_SECRET = "flowstack/stripe"
 
 CONNECTIONS = 24
 """How many requests of one customer are on the way at once; more wait for their turn."""
@@ -161,6 +164,18 @@ class Stack:
         return len(self.bedrock.calls(marker))
 
 
+def store_signing_secret(endpoint_url: str) -> None:
+    """Keep the secret of the payments' webhook where the operator would."""
+    client = boto3.client(
+        "secretsmanager",
+        endpoint_url=endpoint_url,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    client.create_secret(Name=SIGNING_SECRET, SecretString=f"{SECRET}\n")
+
+
 @pytest.fixture(scope="session")
 def deployed() -> Iterator[Stack]:
     """The stack, deployed once for all tests."""
@@ -175,12 +190,14 @@ def deployed() -> Iterator[Stack]:
             ProviderServer() as vendors,
             FaultyDynamoDB(running.endpoint_url) as dynamodb,
         ):
+            store_signing_secret(running.endpoint_url)
             connection = local.deploy(
                 running,
                 {
                     "dynamodb_endpoint": dynamodb.url,
                     "bedrock_endpoint": bedrock.url,
                     "vendors_endpoint": vendors.url,
+                    "stripe_webhook_secret": SIGNING_SECRET,
                 },
             )
             tls = ssl.create_default_context(cafile=connection.ca_file)

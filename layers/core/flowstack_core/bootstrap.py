@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from flowstack_core.services.closing import ClosingService
     from flowstack_core.services.deferred import DeferredRequests, DeferredRunner
     from flowstack_core.services.month_end import CloseWorker, MonthEndService
+    from flowstack_core.services.payments import PaymentService
     from flowstack_core.services.statements import StatementService
     from flowstack_core.services.subscriptions import SubscriptionService
 
@@ -307,6 +308,24 @@ def credential_service() -> CredentialService:
     """Return the service behind ``/api/byok-credentials``."""
     return CredentialService(
         _credentials(hot_path_client()), _cipher(), SystemClock(), os.urandom, _retrier()
+    )
+
+
+@cache
+def payment_service() -> PaymentService:
+    """Return the service behind the webhook of payments; the only one that needs Stripe's code."""
+    from flowstack_core.adapters.dynamodb_payments import DynamoDBPaymentStore  # noqa: PLC0415
+    from flowstack_core.adapters.signing_secrets import signing_secrets  # noqa: PLC0415
+    from flowstack_core.adapters.stripe_events import StripeEvents  # noqa: PLC0415
+    from flowstack_core.services.payments import PaymentService  # noqa: PLC0415
+
+    client = patient_client()
+    return PaymentService(
+        StripeEvents(signing_secrets(settings().stripe_webhook_secret)),
+        DynamoDBPaymentStore(client, settings().accounts_table),
+        _accounts(client),
+        subscription_service(),
+        SystemClock(),
     )
 
 

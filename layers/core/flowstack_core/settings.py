@@ -20,6 +20,8 @@ class Settings:
         ``local``, ``dev``, ``prod`` or whatever the operator calls it.
     test_clocks
         Whether customers can have a test clock; never on a production stage.
+    stripe_webhook_secret
+        Where the signing secret is kept, not the secret.
     credentials_key
         The KMS key that seals stored credentials, for the functions that may use it.
     loopback_egress
@@ -39,6 +41,7 @@ class Settings:
     closes_dead_letters_url: str = ""
     deferred_queue_url: str = ""
     event_bus_name: str = ""
+    stripe_webhook_secret: str = ""
     credentials_key: str = ""
     loopback_egress: bool = False
     vendors_endpoint: str | None = None
@@ -59,6 +62,7 @@ class Settings:
             closes_dead_letters_url=environment.get("CLOSES_DEAD_LETTERS_URL", ""),
             deferred_queue_url=environment.get("DEFERRED_QUEUE_URL", ""),
             event_bus_name=environment.get("EVENT_BUS_NAME", ""),
+            stripe_webhook_secret=environment.get("STRIPE_WEBHOOK_SECRET", ""),
             credentials_key=environment.get("CREDENTIALS_KEY", ""),
             # Whatever a function elsewhere is told, it never goes where only it can go.
             loopback_egress=local and environment.get("LOOPBACK_EGRESS") == "allowed",

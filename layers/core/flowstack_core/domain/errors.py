@@ -43,6 +43,12 @@ class InvalidRequestError(FlowStackError):
     code = "INVALID_REQUEST"
 
 
+class SignatureRejectedError(InvalidRequestError):
+    """A webhook's signature is missing, wrong or too old; nothing was read or changed."""
+
+    code = "SIGNATURE_REJECTED"
+
+
 class UnsupportedMediaTypeError(FlowStackError):
     """The body is not `application/json`."""
 

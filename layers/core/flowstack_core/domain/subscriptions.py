@@ -158,6 +158,35 @@ def change_terms(
     return replace(settled, pending=PendingChange(terms, period.next(), origin))
 
 
+def schedule_for(
+    subscription: Subscription, terms: Terms, period: Period, now: datetime, origin: Origin
+) -> Subscription:
+    """Return the subscription after ``terms`` were scheduled for ``period``, or the next one.
+
+    ``period`` may lie further out than the next. What waited gives way, but for a customer's own
+    change that comes no later and leads no higher: it stays, on top of this one.
+    """
+    present = Period.containing(now)
+    settled = _changing(subscription, present)
+    pending = PendingChange(terms, max(period, present.next()), origin)
+    waiting = settled.pending
+    if (
+        waiting is not None
+        and waiting.origin is Origin.CUSTOMER
+        and waiting.effective_period <= pending.effective_period
+        and waiting.terms.tier.rank <= terms.tier.rank
+    ):
+        pending = replace(waiting, covers=pending)
+    return replace(settled, pending=pending)
+
+
+def withdraw(subscription: Subscription, now: datetime, origin: Origin) -> Subscription:
+    """Return the subscription without what ``origin`` had scheduled; others' changes wait on."""
+    present = Period.containing(now)
+    settled = _changing(subscription, present)
+    return replace(settled, pending=_without(settled.pending, origin))
+
+
 def schedule_downgrade(subscription: Subscription, tier: Tier, now: datetime) -> Subscription:
     """Return the subscription after its customer moves down to ``tier``'s plan (P2, P3, P6).
 
@@ -183,10 +212,10 @@ def schedule_downgrade(subscription: Subscription, tier: Tier, now: datetime) ->
                 "hint": "To keep it after scheduling a change, undo that change.",
             },
         )
-    if waiting is not None and waiting.terms.tier is tier:
+    if _leads_to(tier, period.next(), waiting):
         return subscription
     covers = _not_the_customers(waiting)
-    if covers is not None and tier is covers.terms.tier:
+    if _leads_to(tier, period.next(), covers):
         return replace(settled, pending=covers)
     if covers is not None and tier.rank > covers.terms.tier.rank:
         raise _not_self_service(tier, covers.terms.tier)
@@ -243,6 +272,18 @@ def _changing(subscription: Subscription, period: Period) -> Subscription:
     """Return what a change in ``period`` starts from, under the version the change will have."""
     settled = subscription.settled(period)
     return replace(settled, version=subscription.version + 1)
+
+
+def _without(waiting: PendingChange | None, origin: Origin) -> PendingChange | None:
+    if waiting is None:
+        return None
+    covers = _without(waiting.covers, origin)
+    return covers if waiting.origin is origin else replace(waiting, covers=covers)
+
+
+def _leads_to(tier: Tier, period: Period, waiting: PendingChange | None) -> bool:
+    """Whether what is waiting leads to ``tier`` by ``period`` already."""
+    return waiting is not None and waiting.terms.tier is tier and waiting.effective_period <= period
 
 
 def _not_the_customers(waiting: PendingChange | None) -> PendingChange | None:

@@ -13,6 +13,7 @@ from flowstack_core.domain.errors import FlowStackError, QuotaExceededError
 STATUS: Mapping[type[FlowStackError], HTTPStatus] = MappingProxyType(
     {
         errors.InvalidRequestError: HTTPStatus.BAD_REQUEST,
+        errors.SignatureRejectedError: HTTPStatus.BAD_REQUEST,
         errors.UnsupportedMediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         errors.NotAcceptableError: HTTPStatus.NOT_ACCEPTABLE,
         errors.PayloadTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -133,7 +133,16 @@ def _serialize(document: Any) -> str:
 
 def _check_body(request: APIGatewayProxyEvent) -> None:
     if request.http_method in _WITH_BODY:
-        check_json_body(request.decoded_body, request.headers.get("content-type"))
+        check_json_body(_text_of(request), request.headers.get("content-type"))
+
+
+def _text_of(request: APIGatewayProxyEvent) -> str | None:
+    try:
+        return request.decoded_body
+    except ValueError as error:  # neither Base64 nor UTF-8
+        raise InvalidRequestError(
+            "The body is not text in UTF-8.", details={"field": "body"}
+        ) from error
 
 
 def _before_routing(response: Response[str]) -> dict[str, Any]:
