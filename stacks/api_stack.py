@@ -66,6 +66,7 @@ class ApiStack(Stack):
         self.authorizer = self._authorizer_function(data)
         self.conversation = self._conversation_function(data)
         self.usage = self._usage_function(data)
+        self.vault = self._vault_function(data)
         self.public = self._public_function()
         self.admin = self._admin_function(data)
         self.api_name = stage.name_of("api")
@@ -131,6 +132,19 @@ class ApiStack(Stack):
                 data.usage.access("GetItem"),
                 data.sessions.access("Query", query_index=HELD_SESSIONS),
             ],
+        )
+
+    def _vault_function(self, data: DataStack) -> StageFunction:
+        tables = [data.vault.access("GetItem", "PutItem", "DeleteItem", "BatchWriteItem", "Query")]
+        if self._stage.test_clocks:
+            tables.append(data.accounts.access("GetItem"))
+        return self._function(
+            "Vault",
+            name="vault",
+            description="/datavault: the customers' documents",
+            timeout=CONVERSATION_TIMEOUT,
+            memory_mb=1024,
+            tables=tables,
         )
 
     def _public_function(self) -> StageFunction:
@@ -233,6 +247,7 @@ class ApiStack(Stack):
                 authorization_type=apigateway.AuthorizationType.CUSTOM,
                 authorizer=authorizer,
             )
+        self._add_vault_routes(authorizer)
         for path in ("pricing", "health", "openapi.json"):
             route = root.add_resource(path).add_method(
                 "GET", public, authorization_type=apigateway.AuthorizationType.NONE
@@ -245,6 +260,25 @@ class ApiStack(Stack):
             _integration(self.admin),
             authorization_type=apigateway.AuthorizationType.IAM,
         )
+
+    def _add_vault_routes(self, authorizer: apigateway.IAuthorizer) -> None:
+        vault = _integration(self.vault)
+        root = self.api.root.add_resource("datavault")
+        for path, methods in (
+            (None, ("POST", "GET", "PUT", "DELETE")),
+            ("query", ("POST",)),
+            ("count", ("POST",)),
+            ("collections", ("GET",)),
+            ("health", ("GET",)),
+        ):
+            resource = root if path is None else root.add_resource(path)
+            for method in methods:
+                resource.add_method(
+                    method,
+                    vault,
+                    authorization_type=apigateway.AuthorizationType.CUSTOM,
+                    authorizer=authorizer,
+                )
 
     def _acknowledge_on(self, api: apigateway.RestApi) -> None:
         acknowledge(api, "APIG2", "The functions validate, and answer in the error envelope.")
@@ -282,7 +316,10 @@ class ApiStack(Stack):
 
     @property
     def functions(self) -> tuple[StageFunction, ...]:
-        return (self.authorizer, self.conversation, self.usage, self.public, self.admin)
+        return (
+            *(self.authorizer, self.conversation, self.usage),
+            *(self.vault, self.public, self.admin),
+        )
 
 
 def _integration(function: StageFunction) -> apigateway.LambdaIntegration:

@@ -60,7 +60,7 @@ class DataStack(Stack):
             indexes=[Index(HELD_SESSIONS, partition_key="held_in", sort_key="started_at")],
         )
         self.usage = StageTable(self, "Usage", stage=stage, name="usage", key=key, expires=True)
-        self.vault = StageTable(self, "Vault", stage=stage, name="vault", key=key, expires=False)
+        self.vault = StageTable(self, "Vault", stage=stage, name="vault", key=key, expires=True)
         for table in self.tables:
             CfnOutput(self, f"{table.name.capitalize()}TableName", value=table.resource.table_name)
 

@@ -16,6 +16,7 @@ from tests.infrastructure.synthesized import Synthesized
 from tests.infrastructure.test_stages import FUNCTIONS
 
 ACCOUNTS, SESSIONS, USAGE = "AccountsTable", "SessionsTable", "UsageTable"
+VAULT = "VaultTable"
 PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Authorizer", ACCOUNTS): {"GetItem"},
     ("Conversation", ACCOUNTS): {"GetItem", "ConditionCheckItem"},
@@ -24,6 +25,7 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Usage", ACCOUNTS): {"GetItem"},
     ("Usage", SESSIONS): {"Query"},
     ("Usage", USAGE): {"GetItem"},
+    ("Vault", VAULT): {"GetItem", "PutItem", "DeleteItem", "BatchWriteItem", "Query"},
     ("Admin", ACCOUNTS): {
         "GetItem",
         "BatchGetItem",
@@ -63,7 +65,7 @@ def test_only_actions_that_have_no_resource_are_permitted_on_all(prod: Synthesiz
     }
 
 
-@pytest.mark.parametrize("table", [ACCOUNTS, SESSIONS, USAGE, "VaultTable"])
+@pytest.mark.parametrize("table", [ACCOUNTS, SESSIONS, USAGE, VAULT])
 def test_a_function_may_do_on_a_table_what_it_needs_and_no_more(
     function: str, table: str, prod: Synthesized
 ) -> None:

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from typer.core import TyperGroup
 
 from flowstack_admin.main import app as admin_app
-from flowstack_core.http import admin_routes, documents, requests, telemetry
+from flowstack_core.http import admin_routes, documents, requests, telemetry, vault_requests
 from flowstack_docs.pages import ROOT, documented_pages, places, refreshed
 from flowstack_docs.tables import TABLES
 from stacks.application import Application
@@ -184,7 +184,7 @@ def test_the_runbook_has_every_command_of_flowstack_admin() -> None:
 
 
 def model_named(name: str) -> type[BaseModel]:
-    modules = (requests, documents, admin_routes)
+    modules = (requests, documents, admin_routes, vault_requests)
     found: type[BaseModel] = next(
         getattr(module, name) for module in modules if hasattr(module, name)
     )

@@ -12,6 +12,7 @@ from flowstack_core import __version__
 from flowstack_core.http.conversation_routes import conversation_app
 from flowstack_core.http.public_routes import public_app
 from flowstack_core.http.usage_routes import usage_app
+from flowstack_core.http.vault_routes import vault_app
 
 ROOT = Path(__file__).parents[2]
 TARGET = ROOT / "layers/core/flowstack_core/http/openapi.json"
@@ -23,7 +24,8 @@ def openapi_document() -> dict[str, Any]:
     """Build the document. The operators' routes are not part of it."""
     whole: dict[str, Any] = {}
     public = public_app(lambda: "")
-    for app in (conversation_app(_not_called), usage_app(_not_called), public):
+    vault = vault_app(_not_called, _not_called)
+    for app in (conversation_app(_not_called), usage_app(_not_called), vault, public):
         schema = app.get_openapi_json_schema(
             title="FlowStack",
             version=__version__,

@@ -18,6 +18,8 @@ from botocore.config import Config
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
+from flowstack_core.adapters.dynamodb_vault import DynamoDBVaultStore
+from flowstack_core.adapters.re2_patterns import compile_re2
 from flowstack_core.adapters.system import RandomIds, SystemClock, TestClocks
 from flowstack_core.services.accounts import AccountService
 from flowstack_core.services.admission import Admission
@@ -27,6 +29,8 @@ from flowstack_core.services.expiry import ExpiryService
 from flowstack_core.services.ports import CustomerClocks
 from flowstack_core.services.retrying import Retrier
 from flowstack_core.services.usage import UsageService
+from flowstack_core.services.vault import VaultAccess, VaultService
+from flowstack_core.services.vault_queries import VaultQueries
 from flowstack_core.settings import settings
 
 if TYPE_CHECKING:
@@ -133,6 +137,26 @@ def usage_service() -> UsageService:
     """Return the service behind ``/usage`` and ``/tier-info``."""
     client = patient_client()
     return UsageService(_sessions(client), _usage(client), _accounts(client), _clocks(client))
+
+
+@cache
+def _vault_access() -> VaultAccess:
+    # Without retries of the client's own: what may have taken effect is not blindly done again.
+    client = hot_path_client()
+    store = DynamoDBVaultStore(client, settings().vault_table)
+    return VaultAccess(store, _clocks(client), _retrier())
+
+
+@cache
+def vault_service() -> VaultService:
+    """Return the service that changes vaults."""
+    return VaultService(_vault_access(), RandomIds())
+
+
+@cache
+def vault_queries() -> VaultQueries:
+    """Return the service that reads vaults."""
+    return VaultQueries(_vault_access(), compile_re2)
 
 
 @cache

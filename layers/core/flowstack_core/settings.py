@@ -25,6 +25,7 @@ class Settings:
     accounts_table: str
     sessions_table: str
     usage_table: str
+    vault_table: str
     test_clocks: bool
 
     @classmethod
@@ -36,6 +37,7 @@ class Settings:
             accounts_table=environment.get("ACCOUNTS_TABLE", ""),
             sessions_table=environment.get("SESSIONS_TABLE", ""),
             usage_table=environment.get("USAGE_TABLE", ""),
+            vault_table=environment.get("VAULT_TABLE", ""),
             test_clocks=environment.get("TEST_CLOCKS") == "enabled",
         )
 
