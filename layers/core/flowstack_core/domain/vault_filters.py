@@ -469,7 +469,8 @@ def _remains(operand: Any, place: str) -> ValueTest:
 
 
 def _whole(operand: Any, place: str) -> int:
-    if kind_of(operand) is not Kind.NUMBER or operand != int(operand):
+    fraction = isinstance(operand, float) and not operand.is_integer()  # infinity has one, too
+    if kind_of(operand) is not Kind.NUMBER or fraction:
         raise _wrong(place, "must be an integer")
     return int(operand)
 

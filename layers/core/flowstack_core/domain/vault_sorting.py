@@ -72,7 +72,7 @@ def read_sort(found: Any) -> Sort | None:
         path, direction = pair
         if not isinstance(path, str) or not 0 < len(path) <= _MAX_PATH_LENGTH:
             raise _wrong(f"a path has 1 to {_MAX_PATH_LENGTH} characters")
-        if isinstance(direction, bool) or direction not in {ASCENDING, DESCENDING}:
+        if isinstance(direction, bool) or direction not in (ASCENDING, DESCENDING):
             raise _wrong("a direction is 1 or -1")
         fields.append((path_of(path), int(direction)))
     return Sort(tuple(fields)) if fields else None

@@ -6,17 +6,28 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from flowstack_core.domain.errors import InvalidRequestError
-from flowstack_core.domain.vault_values import MISSING, Kind, Missing, Path, kind_of, path_of
+from flowstack_core.domain.vault_values import (
+    MISSING,
+    Kind,
+    Missing,
+    Path,
+    array_place,
+    kind_of,
+    path_of,
+)
 
 MAX_PATHS = 200
 MAX_PATH_PARTS = 64
 MAX_ARRAY_PADDING = 1_000
 
 Change = Callable[[Any], Any]
-"""From the value a path leads to, or ``MISSING``, to the new one, or ``MISSING`` for none."""
+"""From the value a path leads to, or ``MISSING``, to the new one."""
+
+_REMOVE: Final = None
+"""Instead of a change: what the path leads to is removed."""
 
 
 def check_updates(updates: Mapping[str, Any]) -> None:
@@ -41,17 +52,20 @@ def updated(document: dict[str, Any], updates: Mapping[str, Any]) -> dict[str, A
     """
     changed = copy.deepcopy(document)
     for path, change in _read(updates):
-        _change_at(changed, path, change)
+        if change is _REMOVE:
+            _remove_at(changed, path)
+        else:
+            _change_at(changed, path, change)
     return changed
 
 
-def _read(updates: Mapping[str, Any]) -> list[tuple[Path, Change]]:
+def _read(updates: Mapping[str, Any]) -> list[tuple[Path, Change | None]]:
     operators = {name: each for name, each in updates.items() if name.startswith("$")}
     if operators and len(operators) < len(updates):
         raise _wrong("updates", "operators cannot stand beside fields")
     if not operators:
         operators = {"$set": dict(updates)}
-    changes: dict[Path, Change] = {}
+    changes: dict[Path, Change | None] = {}
     for operator, operands in operators.items():
         place = f"updates.{operator}"
         if operator not in _OPERATORS:
@@ -64,7 +78,7 @@ def _read(updates: Mapping[str, Any]) -> list[tuple[Path, Change]]:
     return list(changes.items())
 
 
-def _checked_path(text: str, taken: Mapping[Path, Change]) -> Path:
+def _checked_path(text: str, taken: Mapping[Path, Change | None]) -> Path:
     path, place = path_of(text), f"updates.{text}"
     if len(path) > MAX_PATH_PARTS or not all(path):
         raise _wrong(place, f"is no path of 1 to {MAX_PATH_PARTS} names")
@@ -87,8 +101,8 @@ def _set(operand: Any, _: str) -> Change:
     return lambda _: copy.deepcopy(operand)
 
 
-def _unset(_operand: Any, _: str) -> Change:
-    return lambda _: MISSING
+def _unset(_operand: Any, _: str) -> None:
+    return _REMOVE
 
 
 def _increment(operand: Any, place: str) -> Change:
@@ -128,7 +142,7 @@ def _push(operand: Any, place: str) -> Change:
     return change
 
 
-_OPERATORS: Mapping[str, Callable[[Any, str], Change]] = MappingProxyType(
+_OPERATORS: Mapping[str, Callable[[Any, str], Change | None]] = MappingProxyType(
     {"$set": _set, "$unset": _unset, "$inc": _increment, "$push": _push}
 )
 
@@ -137,29 +151,37 @@ _OPERATORS: Mapping[str, Callable[[Any, str], Change]] = MappingProxyType(
 
 
 def _change_at(document: dict[str, Any], path: Path, change: Change) -> None:
-    """Change what a path leads to; objects on the way are made, unless nothing comes of it."""
+    """Change what a path leads to; objects on the way are made."""
     holder: Any = document
     for depth, name in enumerate(path[:-1]):
         following = _get(holder, name, path)
         if following is MISSING:
             value = change(MISSING)
-            if value is not MISSING:
-                for inner in reversed(path[depth + 1 :]):
-                    value = {inner: value}
-                _put(holder, name, value, path)
+            for inner in reversed(path[depth + 1 :]):
+                value = {inner: value}
+            _put(holder, name, value, path)
             return
         holder = following
+    _put(holder, path[-1], change(_get(holder, path[-1], path)), path)
+
+
+def _remove_at(document: dict[str, Any], path: Path) -> None:
+    """Remove what a path leads to, if it leads anywhere."""
+    holder: Any = document
+    for name in path[:-1]:
+        if isinstance(holder, dict):
+            holder = holder.get(name)
+        elif isinstance(holder, list):
+            place = array_place(name)
+            holder = holder[place] if place is not None and place < len(holder) else None
     last = path[-1]
-    if not isinstance(holder, dict | list) and change(MISSING) is MISSING:
-        return  # nothing to unset inside a value that holds nothing
-    value = change(_get(holder, last, path))
-    if value is not MISSING:
-        _put(holder, last, value, path)
-    elif isinstance(holder, dict):
+    if isinstance(holder, dict):
         holder.pop(last, None)
-    elif _place(last, path) < len(holder):
-        # As MongoDB: the elements behind it keep their places.
-        holder[_place(last, path)] = None
+    elif isinstance(holder, list):
+        place = array_place(last)
+        if place is not None and place < len(holder):
+            # As MongoDB: the elements behind it keep their places.
+            holder[place] = None
 
 
 def _get(holder: Any, name: str, path: Path) -> Any | Missing:
@@ -183,9 +205,10 @@ def _put(holder: dict[str, Any] | list[Any], name: str, value: Any, path: Path) 
 
 
 def _place(name: str, path: Path) -> int:
-    if not (name.isascii() and name.isdecimal() and len(name) <= len(str(10**6))):
+    place = array_place(name)
+    if place is None:
         raise _wrong(f"updates.{'.'.join(path)}", f"an array has no field {name}")
-    return int(name)
+    return place
 
 
 def _wrong(place: str, problem: str) -> InvalidRequestError:

@@ -37,6 +37,9 @@ class Kind(IntEnum):
     BOOLEAN = 6
 
 
+_PLACE_DIGITS = 7
+"""No array has more elements than a document has bytes."""
+
 UNDEFINED_KEY: Final[OrderKey] = (Kind.UNDEFINED,)
 
 
@@ -105,8 +108,7 @@ def values_at(document: Any, path: Path, *, into_leaf: bool = True) -> Iterator[
 
 
 def _through_array(array: Sequence[Any], rest: Path, *, into_leaf: bool) -> Iterator[Any]:
-    # "01" is the name of a field and never a place.
-    place = int(rest[0]) if rest[0].isdecimal() and str(int(rest[0])) == rest[0] else None
+    place = array_place(rest[0])
     for number, element in enumerate(array):
         if isinstance(element, dict):
             yield from values_at(element, rest, into_leaf=into_leaf)
@@ -121,6 +123,13 @@ def _through_array(array: Sequence[Any], rest: Path, *, into_leaf: bool) -> Iter
             yield from _through_array(element, rest[1:], into_leaf=into_leaf)
 
 
+def array_place(name: str) -> int | None:
+    """Return the place in an array that a part of a path may stand for; "01" stands for none."""
+    if not (name.isascii() and name.isdecimal()) or len(name) > _PLACE_DIGITS:
+        return None
+    return int(name) if str(int(name)) == name else None
+
+
 def sort_keys_at(value: Any, path: Path) -> Iterator[OrderKey]:
     """Yield the order keys by which a document may sort on a path; there is at least one."""
     if isinstance(value, list) and not value:
@@ -131,7 +140,19 @@ def sort_keys_at(value: Any, path: Path) -> Iterator[OrderKey]:
     elif isinstance(value, dict):
         yield from sort_keys_at(value.get(path[0], MISSING), path[1:])
     elif isinstance(value, list):
-        found = list(values_at({"": value}, ("", *path)))
-        yield from map(order_key, found or (None,))
+        yield from _sort_keys_in(value, path)
     else:
         yield order_key(None)
+
+
+def _sort_keys_in(array: Sequence[Any], path: Path) -> Iterator[OrderKey]:
+    place = array_place(path[0])
+    if place is not None:
+        element = array[place] if place < len(array) else MISSING
+        yield from sort_keys_at(element, path[1:])
+        return
+    for element in array:
+        if isinstance(element, dict):
+            yield from sort_keys_at(element, path)
+        else:
+            yield order_key(None)
