@@ -241,7 +241,7 @@ def for_reference(found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-@settings(max_examples=3_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(filters, documents)
 def test_filters_agree_with_the_reference(found: dict[str, Any], document: dict[str, Any]) -> None:
     expected: bool = filter_applies(for_reference(found), document)  # type: ignore[no-untyped-call]
