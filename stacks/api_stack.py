@@ -82,6 +82,7 @@ class ApiStack(Stack):
         self.usage = self._usage_function(data)
         self.byok = self._byok_function(data)
         self.billing = self._billing_function(data)
+        self.vault = self._vault_function(data)
         self.public = self._public_function()
         self.admin = self._admin_function(data, billing)
         self.payments = self._payments_function(data)
@@ -183,6 +184,19 @@ class ApiStack(Stack):
                 data.accounts.access("GetItem", "BatchGetItem", "PutItem"),
                 data.usage.access(*_CLOSING, "GetItem", "ConditionCheckItem"),
             ],
+        )
+
+    def _vault_function(self, data: DataStack) -> StageFunction:
+        tables = [data.vault.access("GetItem", "PutItem", "DeleteItem", "BatchWriteItem", "Query")]
+        if self._stage.test_clocks:
+            tables.append(data.accounts.access("GetItem"))
+        return self._function(
+            "Vault",
+            name="vault",
+            description="/datavault: the customers' documents",
+            timeout=CONVERSATION_TIMEOUT,
+            memory_mb=1024,
+            tables=tables,
         )
 
     def _public_function(self) -> StageFunction:
@@ -346,6 +360,7 @@ class ApiStack(Stack):
             authorization_type=apigateway.AuthorizationType.CUSTOM,
             authorizer=bearer_authorizer,
         )
+        self._add_vault_routes(authorizer)
         for path in ("pricing", "health", "openapi.json"):
             route = root.add_resource(path).add_method(
                 "GET", public, authorization_type=apigateway.AuthorizationType.NONE
@@ -366,6 +381,25 @@ class ApiStack(Stack):
             _integration(self.admin),
             authorization_type=apigateway.AuthorizationType.IAM,
         )
+
+    def _add_vault_routes(self, authorizer: apigateway.IAuthorizer) -> None:
+        vault = _integration(self.vault)
+        root = self.api.root.add_resource("datavault")
+        for path, methods in (
+            (None, ("POST", "GET", "PUT", "DELETE")),
+            ("query", ("POST",)),
+            ("count", ("POST",)),
+            ("collections", ("GET",)),
+            ("health", ("GET",)),
+        ):
+            resource = root if path is None else root.add_resource(path)
+            for method in methods:
+                resource.add_method(
+                    method,
+                    vault,
+                    authorization_type=apigateway.AuthorizationType.CUSTOM,
+                    authorizer=authorizer,
+                )
 
     def _acknowledge_on(self, api: apigateway.RestApi) -> None:
         acknowledge(api, "APIG2", "The functions validate, and answer in the error envelope.")
@@ -411,6 +445,7 @@ class ApiStack(Stack):
             self.usage,
             self.byok,
             self.billing,
+            self.vault,
             self.public,
             self.admin,
             *(() if self.payments is None else (self.payments,)),

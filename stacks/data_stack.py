@@ -86,7 +86,7 @@ class DataStack(Stack):
             expires=True,
             stream=dynamodb.StreamViewType.NEW_IMAGE,
         )
-        self.vault = StageTable(self, "Vault", stage=stage, name="vault", key=key, expires=False)
+        self.vault = StageTable(self, "Vault", stage=stage, name="vault", key=key, expires=True)
         for table in self.tables:
             CfnOutput(self, f"{table.name.capitalize()}TableName", value=table.resource.table_name)
 

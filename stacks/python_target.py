@@ -77,7 +77,8 @@ class PythonTarget:
         """What tells ``uv pip install`` to choose this target's wheels."""
         if self.interpreter is not None:
             return ("--python", self.interpreter)
-        platform = f"{self.machine}-manylinux2014"
+        # Python 3.12 and later run on Amazon Linux 2023, whose glibc is 2.34.
+        platform = f"{self.machine}-manylinux_2_28"
         return (
             *("--python", sys.executable),
             *("--python-platform", platform, "--python-version", self.version),

@@ -52,6 +52,11 @@ MODEL_FAILURES = f"{_CORE}/adapters/model_failures.py"
 DEFERRED_DOMAIN = f"{_CORE}/domain/deferred.py"
 DEFERRED = f"{_CORE}/services/deferred.py"
 DYNAMODB_DEFERRED = f"{_CORE}/adapters/dynamodb_deferred.py"
+DYNAMODB_VAULT = f"{_CORE}/adapters/dynamodb_vault.py"
+VAULT = f"{_CORE}/services/vault.py"
+VAULT_DOCUMENTS = f"{_CORE}/domain/vault.py"
+VAULT_FILTERS = f"{_CORE}/domain/vault_filters.py"
+VAULT_QUERIES = f"{_CORE}/services/vault_queries.py"
 
 OF_DOMAIN = "tests/unit/domain/"
 OF_SERVICES = "tests/unit/services/"
@@ -72,6 +77,9 @@ CONTRACT = "tests/contract/test_session_store.py"
 OPENAI_TESTS = "tests/unit/http/test_openai_door.py"
 DEFERRED_TESTS = f"{OF_SERVICES}test_deferred.py"
 DEFERRED_CONTRACT = "tests/contract/test_deferred_store.py"
+VAULT_TESTS = f"{OF_SERVICES}test_vault.py"
+VAULT_CONTRACT = "tests/contract/test_vault_store.py"
+FILTER_TESTS = f"{OF_DOMAIN}test_vault_filters.py"
 STATEFUL = f"{OF_SERVICES}test_stateful.py::TestSessionsQuotaAndSubscription::runTest"
 
 RULES = {
@@ -102,6 +110,11 @@ RULES = {
     "its own code, and nothing falls back to the operator's account.",
     "Ways out": "A host that a customer names is connected to only where each of its addresses is "
     "on the public Internet.",
+    "V1": "A customer reaches no documents but its own, whatever it names.",
+    "V2": "A document that has expired is nowhere, whether the store still has it or not.",
+    "V3": "A conditional write changes nothing but the version it expects; a repeated write acts "
+    "once.",
+    "V4": "Filters mean what MongoDB means by them; nothing they find is left out in silence.",
     "Failing closed": "When the stores cannot be reached admission is refused, and nothing is "
     "counted.",
 }
@@ -969,6 +982,101 @@ MUTATIONS = (
         ("        if tier is not caller.tier:", "        if False:"),
         FAIR_USE_TESTS,
         "test_f1_and_p1_a_refusal_first_makes_sure_of_the_tier",
+    ),
+    _mutation(
+        "V1",
+        "all customers' documents are in one partition",
+        DYNAMODB_VAULT,
+        ('return string(f"DOCUMENTS#{escaped(customer_id)}")', 'return string("DOCUMENTS")'),
+        VAULT_CONTRACT,
+        "test_collections_and_customers_never_meet",
+    ),
+    _mutation(
+        "V1",
+        "names of collections go into keys as they are",
+        DYNAMODB_VAULT,
+        ('return f"{escaped(collection.name)}#"', 'return f"{collection.name}#"'),
+        VAULT_CONTRACT,
+        "test_collections_and_customers_never_meet",
+    ),
+    _mutation(
+        "V2",
+        "what has expired is there as long as the store has it",
+        VAULT_DOCUMENTS,
+        (
+            "return self.expires_at is None or self.expires_at > now",
+            "return True",
+        ),
+        VAULT_TESTS,
+        "test_an_expired_document_is_nowhere_though_the_store_has_it",
+    ),
+    _mutation(
+        "V2",
+        "on DynamoDB: an expired document still meets the version that a write expects",
+        DYNAMODB_VAULT,
+        ('condition = f"version = :version AND {_LIVE}"', 'condition = "version = :version"'),
+        VAULT_CONTRACT,
+        "test_what_has_expired_is_absent_for_a_put",
+    ),
+    _mutation(
+        "V3",
+        "any version will do",
+        VAULT_DOCUMENTS,
+        ("found.version == self.version", "found.version != self.version"),
+        VAULT_TESTS,
+        "test_a_write_on_another_version_changes_nothing",
+        "test_a_write_on_the_present_version_takes_place",
+    ),
+    _mutation(
+        "V3",
+        "an increment that may have been made is made again",
+        VAULT,
+        ("if command.repeatable or receipt is not None:", "if True:"),
+        VAULT_TESTS,
+        "test_an_increment_whose_answer_was_lost_is_not_made_again",
+    ),
+    _mutation(
+        "V3",
+        "the answer to a repeat is looked for after the document",
+        VAULT,
+        (
+            "return None if found is None or found.expires_at <= now else _repeat(found, wanted)",
+            "return None",
+        ),
+        VAULT_TESTS,
+        "test_a_repeat_gets_the_first_answer_whatever_happened_since",
+    ),
+    _mutation(
+        "V4",
+        "values of different types are compared",
+        VAULT_FILTERS,
+        ("if kind_of(value) is not self.key[0]:", "if value is None:"),
+        FILTER_TESTS,
+        "test_a_filter_does_not_find",
+        "test_filters_agree_with_the_reference",
+    ),
+    _mutation(
+        "V4",
+        "what a request had no time to read is left out",
+        VAULT_QUERIES,
+        (
+            "        if search.ended:\n            return _found(found, None)",
+            "        if search.ended or query.whole:\n            return _found(found, None)",
+        ),
+        VAULT_TESTS,
+        "test_what_does_not_fit_one_request_is_paged_or_refused_and_never_cut",
+        "test_an_answer_has_no_more_bytes_than_lambda_returns",
+    ),
+    _mutation(
+        "V4",
+        "a collection that could not be read to the end is sorted all the same",
+        VAULT_QUERIES,
+        (
+            "        if not search.ended:\n            raise SortTooLargeError(",
+            "        if False:\n            raise SortTooLargeError(",
+        ),
+        VAULT_TESTS,
+        "test_what_cannot_be_sorted_whole_is_not_sorted_in_part",
     ),
     _mutation(
         "Failing closed",

@@ -47,14 +47,10 @@ def test_a_development_table_can_be_deleted(dev: Synthesized) -> None:
         assert found["DeletionProtectionEnabled"] is False
 
 
-@pytest.mark.parametrize("name", ["Accounts", "Sessions", "Usage"])
+@pytest.mark.parametrize("name", ["Accounts", "Sessions", "Usage", "Vault"])
 def test_items_expire_by_their_ttl(name: str, prod: Synthesized) -> None:
     table = prod.named("AWS::DynamoDB::Table", f"{name}Table")
     assert table["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
-
-
-def test_customers_documents_never_expire(prod: Synthesized) -> None:
-    assert "TimeToLiveSpecification" not in prod.named("AWS::DynamoDB::Table", "VaultTable")
 
 
 def test_the_sessions_stream_tells_what_was_deleted(prod: Synthesized) -> None:

@@ -18,6 +18,7 @@ from tests.infrastructure.test_stages import FUNCTIONS
 
 ACCOUNTS, SESSIONS, USAGE = "AccountsTable", "SessionsTable", "UsageTable"
 CLOSING = {"BatchGetItem", "PutItem", "UpdateItem", "Query"}
+VAULT = "VaultTable"
 PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Authorizer", ACCOUNTS): {"GetItem"},
     # UpdateItem in the partitions of stored credentials only: see test_own_credentials.py.
@@ -33,6 +34,7 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Usage", SESSIONS): {"Query"},
     ("Usage", USAGE): {"GetItem"},
     ("Byok", ACCOUNTS): {"GetItem", "Query", "PutItem", "DeleteItem"},
+    ("Vault", VAULT): {"GetItem", "PutItem", "DeleteItem", "BatchWriteItem", "Query"},
     ("Admin", ACCOUNTS): {
         "GetItem",
         "BatchGetItem",
@@ -104,7 +106,7 @@ def test_only_actions_that_have_no_resource_are_permitted_on_all(prod: Synthesiz
     }
 
 
-@pytest.mark.parametrize("table", [ACCOUNTS, SESSIONS, USAGE, "VaultTable"])
+@pytest.mark.parametrize("table", [ACCOUNTS, SESSIONS, USAGE, VAULT])
 def test_a_function_may_do_on_a_table_what_it_needs_and_no_more(
     function: str, table: str, prod: Synthesized
 ) -> None:

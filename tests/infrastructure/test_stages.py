@@ -13,8 +13,8 @@ from stacks.stage import Endpoints, Stage, UnknownStageError
 from tests.infrastructure.synthesized import Synthesized
 
 FUNCTIONS = (
-    *("Authorizer", "Conversation", "Worker", "Usage", "Byok", "Billing", "Public", "Admin"),
-    *("Expiry", "MonthEnd", "Close", "Statements"),
+    *("Authorizer", "Conversation", "Worker", "Usage", "Byok", "Billing", "Vault", "Public"),
+    *("Admin", "Expiry", "MonthEnd", "Close", "Statements"),
 )
 
 

@@ -12,6 +12,22 @@ from flowstack_core.domain.errors import FlowStackError
 from flowstack_core.domain.identifiers import MAX_NAME_LENGTH
 from flowstack_core.domain.plans import all_plans
 from flowstack_core.domain.providers import WAYS
+from flowstack_core.domain.vault import (
+    MAX_DOCUMENT_BYTES,
+    MAX_KEY_BYTES,
+    MAX_PAGE,
+    MAX_PAGE_BYTES,
+    MAX_STORED_BYTES,
+    MAX_TTL,
+)
+from flowstack_core.domain.vault_filters import (
+    MAX_CONDITIONS,
+    MAX_LIST,
+    MAX_PATTERN_LENGTH,
+)
+from flowstack_core.domain.vault_filters import MAX_DEPTH as MAX_FILTER_DEPTH
+from flowstack_core.domain.vault_sorting import MAX_SORT_FIELDS
+from flowstack_core.domain.vault_updates import MAX_PATHS
 from flowstack_core.http.errors import STATUS
 from flowstack_core.http.json_body import MAX_BYTES, MAX_DEPTH
 from flowstack_core.http.public_routes import OPENAPI_FILE
@@ -111,6 +127,26 @@ def limits() -> str:
     return _table(("what", "at most"), ((what, f"{most:,} {unit}") for what, most, unit in rows))
 
 
+def vault_limits() -> str:
+    """Return how large documents, filters and answers of the vault may be."""
+    rows: tuple[tuple[str, int, str], ...] = (
+        ("a document, as JSON in ASCII", MAX_DOCUMENT_BYTES, "bytes"),
+        ("a document, compressed by zlib", MAX_STORED_BYTES, "bytes"),
+        ("the name of a collection", MAX_NAME_LENGTH, "characters"),
+        ("a key, in UTF-8", MAX_KEY_BYTES, "bytes"),
+        ("`ttl_seconds`", int(MAX_TTL.total_seconds()), "seconds"),
+        ("documents of an answer, as JSON in ASCII", MAX_PAGE_BYTES, "bytes"),
+        ("`limit`", MAX_PAGE, "documents"),
+        ("conditions of a filter", MAX_CONDITIONS, "conditions"),
+        ("nesting of a filter", MAX_FILTER_DEPTH, "levels"),
+        ("list of `$in` and `$nin`", MAX_LIST, "values"),
+        ("`$regex`", MAX_PATTERN_LENGTH, "characters"),
+        ("fields of a sort", MAX_SORT_FIELDS, "fields"),
+        ("paths of an update", MAX_PATHS, "paths"),
+    )
+    return _table(("what", "at most"), ((what, f"{most:,} {unit}") for what, most, unit in rows))
+
+
 def credentials() -> str:
     """Return the ways to reach each provider with credentials of one's own."""
     return _table(
@@ -144,6 +180,7 @@ TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "errors": errors,
         "gateway-errors": gateway_errors,
         "limits": limits,
+        "vault-limits": vault_limits,
         "credentials": credentials,
         "models": models,
     }

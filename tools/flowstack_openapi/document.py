@@ -20,6 +20,7 @@ from flowstack_core.http.conversation_routes import conversation_app
 from flowstack_core.http.openai_routes import openai_app
 from flowstack_core.http.public_routes import public_app
 from flowstack_core.http.usage_routes import usage_app
+from flowstack_core.http.vault_routes import vault_app
 
 ROOT = Path(__file__).parents[2]
 TARGET = ROOT / "layers/core/flowstack_core/http/openapi.json"
@@ -42,6 +43,7 @@ def openapi_document() -> dict[str, Any]:
         usage_app(_not_called),
         byok_app(_not_called),
         billing_app(_not_called, _not_called),
+        vault_app(_not_called, _not_called),
         openai,
         public,
     ):

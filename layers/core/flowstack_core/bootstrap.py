@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from flowstack_core.services.payments import PaymentService
     from flowstack_core.services.statements import StatementService
     from flowstack_core.services.subscriptions import SubscriptionService
+    from flowstack_core.services.vault import VaultAccess, VaultService
+    from flowstack_core.services.vault_queries import VaultQueries
 
 _CONNECT_TIMEOUT_SECONDS = 1
 _READ_TIMEOUT_SECONDS = 3
@@ -327,6 +329,33 @@ def payment_service() -> PaymentService:
         subscription_service(),
         SystemClock(),
     )
+
+
+def _vault_access() -> VaultAccess:
+    from flowstack_core.adapters.dynamodb_vault import DynamoDBVaultStore  # noqa: PLC0415
+    from flowstack_core.services.vault import VaultAccess  # noqa: PLC0415
+
+    # Without retries of the client's own: what may have taken effect is not blindly done again.
+    client = hot_path_client()
+    store = DynamoDBVaultStore(client, settings().vault_table)
+    return VaultAccess(store, _clocks(client), _retrier())
+
+
+@cache
+def vault_service() -> VaultService:
+    """Return the service that changes vaults."""
+    from flowstack_core.services.vault import VaultService  # noqa: PLC0415
+
+    return VaultService(_vault_access(), RandomIds())
+
+
+@cache
+def vault_queries() -> VaultQueries:
+    """Return the service that reads vaults."""
+    from flowstack_core.adapters.re2_patterns import compile_re2  # noqa: PLC0415
+    from flowstack_core.services.vault_queries import VaultQueries  # noqa: PLC0415
+
+    return VaultQueries(_vault_access(), compile_re2)
 
 
 @cache

@@ -35,6 +35,7 @@ class Settings:
     accounts_table: str
     sessions_table: str
     usage_table: str
+    vault_table: str
     test_clocks: bool
     steps_queue_url: str = ""
     closes_queue_url: str = ""
@@ -56,6 +57,7 @@ class Settings:
             accounts_table=environment.get("ACCOUNTS_TABLE", ""),
             sessions_table=environment.get("SESSIONS_TABLE", ""),
             usage_table=environment.get("USAGE_TABLE", ""),
+            vault_table=environment.get("VAULT_TABLE", ""),
             test_clocks=environment.get("TEST_CLOCKS") == "enabled",
             steps_queue_url=environment.get("STEPS_QUEUE_URL", ""),
             closes_queue_url=environment.get("CLOSES_QUEUE_URL", ""),

@@ -112,6 +112,11 @@ def escaped(name: str) -> str:
     return name.replace("%", "%25").replace("#", "%23")
 
 
+def unescaped(part: str) -> str:
+    """Return the name that `escaped` made a part of a key from."""
+    return part.replace("%23", "#").replace("%25", "%")
+
+
 @contextmanager
 def contention() -> Iterator[None]:
     """Turn the failures that repeating may mend into `StoreContentionError`."""

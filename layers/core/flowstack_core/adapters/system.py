@@ -63,6 +63,14 @@ class RandomIds:
         """Return the id of a request."""
         return random_id("att", os.urandom(_ID_BYTES))
 
+    def document_key(self, now: datetime) -> str:
+        """Return the key of a document; keys sort by ``now``."""
+        return sortable_id("doc", now, os.urandom(_ID_BYTES))
+
+    def version(self) -> str:
+        """Return a version of a document."""
+        return random_id("ver", os.urandom(_ID_BYTES))
+
 
 class LambdaContext(Protocol):
     """What the time budget needs of the Lambda context object."""

@@ -67,6 +67,24 @@ class PayloadTooLargeError(FlowStackError):
     code = "PAYLOAD_TOO_LARGE"
 
 
+class QueryTooLargeError(FlowStackError):
+    """The whole answer does not fit one request; ask for pages."""
+
+    code = "QUERY_TOO_LARGE"
+
+
+class SortTooLargeError(FlowStackError):
+    """The collection is too large to be sorted within one request."""
+
+    code = "SORT_TOO_LARGE"
+
+
+class VersionMismatchError(FlowStackError):
+    """The document is not as `if_match` or `if_absent` says; nothing was changed."""
+
+    code = "VERSION_MISMATCH"
+
+
 class ContextLengthExceededError(FlowStackError):
     """The messages cannot fit the model's context window, whatever is dropped."""
 

@@ -219,6 +219,69 @@ class HealthDocument(Document):
     version: str
 
 
+class DocumentFacts(Document):
+    """What FlowStack knows about a document of the vault."""
+
+    key: str
+    version: str
+    updated_at: datetime
+    expires_at: datetime | None
+
+
+class StoredDocument(DocumentFacts):
+    """``POST /datavault``: the document was stored."""
+
+    success: Literal[True]
+
+
+class UpdatedDocument(Document):
+    """``PUT /datavault``. Without ``success`` there is no such document."""
+
+    success: bool
+    key: str
+    version: str | None
+    updated_at: datetime | None
+    expires_at: datetime | None
+
+
+class RemovedDocument(Document):
+    """``DELETE /datavault``. A collection that is not clear yet has a ``next_cursor``."""
+
+    success: bool
+    deleted: int
+    remaining: bool
+    next_cursor: str | None
+
+
+class FoundDocument(Document):
+    """Documents as they were stored, with what is known about each, in the same order."""
+
+    data: list[dict[str, JsonValue]]
+    meta: list[DocumentFacts]
+    next_cursor: str | None
+
+
+class CountDocument(Document):
+    """How many documents there are, or how many so far where there is a ``next_cursor``."""
+
+    count: int
+    next_cursor: str | None
+
+
+class CollectionsDocument(Document):
+    """The collections that hold a document; ``collections`` has a prefix before each name."""
+
+    names: list[str]
+    collections: list[str]
+    next_cursor: str | None
+
+
+class VaultHealthDocument(Document):
+    """``GET /datavault/health``."""
+
+    status: Literal["ok"]
+
+
 _ERRORS: dict[int, str] = {
     400: "The request is wrong; nothing was changed or counted.",
     401: "The API key is missing, unknown, expired or revoked.",
@@ -226,7 +289,8 @@ _ERRORS: dict[int, str] = {
     404: "There is no such thing, or not for this caller.",
     406: "There is no form of the document that the header `Accept` asks for.",
     409: "The idempotency key is in use, or the change does not fit the present state.",
-    413: "The body is too large.",
+    412: "The document is not as the request expects; nothing was changed.",
+    413: "The body is too large, or so is what is asked for.",
     415: "The body is not JSON.",
     429: "The quota is used up, fair use was exceeded, or the provider throttles.",
     500: "A failure on FlowStack's side.",

@@ -14,6 +14,8 @@ from flowstack_core.domain.errors import (
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 64
 
+_CONSTANTS = frozenset({"NaN", "Infinity", "-Infinity"})
+
 
 def check_json_body(body: str | None, content_type: str | None) -> None:
     """Refuse a body that is not JSON, too large or too deep.
@@ -37,41 +39,40 @@ def check_json_body(body: str | None, content_type: str | None) -> None:
             f"The body has {size} bytes; at most {MAX_BYTES} are accepted.",
             details={"size": size, "maximum": MAX_BYTES, "hint": "Send less history."},
         )
-    parse_json(body)
+    parse_json(body, "body")
 
 
-def parse_json(text: str) -> Any:
-    """Read JSON from outside.
+def parse_json(text: str, field: str) -> Any:
+    """Read JSON that a caller sent.
 
     Raises
     ------
     InvalidRequestError
-        It is none, or it is too deep.
+        If it is none, or too deep; ``field`` is what is wrong then.
     """
-    document = _parse(text)
-    _check_depth(document)
+    try:
+        document = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise InvalidRequestError(
+            f"The {field} is not valid JSON.",
+            details={"field": field, "position": error.pos, "problem": error.msg},
+        ) from error
+    except RecursionError:
+        raise _too_deep(field) from None
+    except ValueError as error:
+        problem = str(error) if str(error) in _CONSTANTS else "a number has too many digits"
+        raise InvalidRequestError(
+            f"The {field} is not valid JSON.", details={"field": field, "problem": problem}
+        ) from error
+    _check_depth(document, field)
     return document
 
 
-def _parse(body: str) -> Any:
-    try:
-        return json.loads(body, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        raise InvalidRequestError(
-            "The body is not valid JSON.",
-            details={"field": "body", "position": error.pos, "problem": error.msg},
-        ) from error
-    except RecursionError:
-        raise _too_deep() from None
-
-
 def _refuse_constant(constant: str) -> NoReturn:
-    raise InvalidRequestError(
-        f"{constant} is not valid JSON.", details={"field": "body", "problem": constant}
-    )
+    raise ValueError(constant)
 
 
-def _check_depth(document: Any) -> None:
+def _check_depth(document: Any, field: str) -> None:
     level = [document]
     for _ in range(MAX_DEPTH):
         level = [
@@ -82,10 +83,10 @@ def _check_depth(document: Any) -> None:
         ]
         if not level:
             return
-    raise _too_deep()
+    raise _too_deep(field)
 
 
-def _too_deep() -> InvalidRequestError:
+def _too_deep(field: str) -> InvalidRequestError:
     return InvalidRequestError(
-        f"The body is nested more than {MAX_DEPTH} levels deep.", details={"field": "body"}
+        f"The {field} is nested more than {MAX_DEPTH} levels deep.", details={"field": field}
     )

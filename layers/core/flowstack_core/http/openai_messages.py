@@ -337,7 +337,7 @@ def _assistant_parts(index: int, message: AssistantMessage) -> list[Part]:
 
 def _arguments(text: str, field: str) -> dict[str, Any]:
     try:
-        arguments = parse_json(text) if text.strip() else {}
+        arguments = parse_json(text, field) if text.strip() else {}
     except InvalidRequestError:
         arguments = None
     if not isinstance(arguments, dict):

@@ -132,7 +132,7 @@ def _serialize(document: Any) -> str:
 
 
 def _check_body(request: APIGatewayProxyEvent) -> None:
-    if request.http_method in _WITH_BODY:
+    if request.http_method in _WITH_BODY or (request.http_method == "DELETE" and request.body):
         check_json_body(_text_of(request), request.headers.get("content-type"))
 
 
