@@ -11,6 +11,7 @@ from tests.bench.capacity import Units
 from tests.bench.hot_path import MANY_CONVERSATIONS, REPEATS, Case, HotPath, units_of
 from tests.bench.import_time import BREAKDOWN_ROUNDS, ROUNDS, ImportTimes
 from tests.bench.metering import Request
+from tests.bench.vault import COMPUTED, FIRST_PAGE, MANY, ONE, Operation, QueryCost
 
 _INTRODUCTION = """# Benchmarks
 
@@ -59,6 +60,17 @@ each with its session's head and record in the table.
 _LENGTHS = """Two costs do grow, with something else. The transcript that `/chat` reads grows with
 the turns of its session, and a refusal reads the sessions that wait for their first answer at that
 moment, in case one of them was left by a crash.
+"""
+
+_VAULT = """## What the vault costs in DynamoDB
+
+The vault function itself, in the same way, with documents of some 300 bytes (200 and less when they
+are compressed) beside their keys.
+"""
+
+_QUERIES = f"""A query reads its collection, whatever it finds; a page that is neither filtered
+nor sorted reads what it returns. The costs with {COMPUTED:,} documents are not measured: they are
+those with {MANY:,}, {COMPUTED // MANY} times over, as units grow with the bytes that are read.
 """
 
 _IMPORTS = f"""## Import time
@@ -110,6 +122,10 @@ def render_page(
             _growth(hot_path.few, hot_path.many),
             _LENGTHS,
             _cases(hot_path.lengths),
+            _VAULT,
+            _operations(hot_path.vault.operations),
+            _QUERIES,
+            _queries(hot_path.vault.queries),
             _IMPORTS,
             _imports(imports),
             _BREAKDOWN,
@@ -196,6 +212,37 @@ def _growth(few: Sequence[Case], many: Sequence[Case]) -> str:
 
 def _cost(case: Case) -> str:
     return f"{len(case.requests)} requests, {_units(units_of(case.requests))}"
+
+
+def _operations(operations: Iterable[Operation]) -> str:
+    return _table(
+        ("operation", "outcome", "requests", "units"),
+        ((each.name, str(each.status), *_side(each.requests)) for each in operations),
+    )
+
+
+def _queries(queries: Iterable[QueryCost]) -> str:
+    return _table(
+        ("query", f"{ONE} document", f"{MANY:,} documents", f"{COMPUTED:,} documents, computed"),
+        (
+            (
+                query.one.name,
+                _units(units_of(query.one.requests)),
+                _units(units_of(query.many.requests)),
+                _computed(query),
+            )
+            for query in queries
+        ),
+    )
+
+
+def _computed(query: QueryCost) -> str:
+    """Return the cost with so many more documents; a page reads no more than it returns."""
+    if query.one.name == FIRST_PAGE:
+        return _units(units_of(query.many.requests))
+    units = units_of(query.many.requests)
+    times = COMPUTED // MANY
+    return _units(Units(units.read * times, units.write * times))
 
 
 def _imports(imports: ImportTimes) -> str:
