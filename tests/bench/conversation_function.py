@@ -76,7 +76,7 @@ def conversation_function() -> Iterator[Function]:
         observed = boto3.Session(region_name=REGION)
         boto3.DEFAULT_SESSION = observed
         meter = Meter(observed, database, INDEXES, lambda: len(model.calls()))
-        yield Function(_load_handler(), database, observed, url, meter)
+        yield Function(load_handler("conversation"), database, observed, url, meter)
 
 
 def _environment(dynamodb_url: str, bedrock_url: str) -> dict[str, str]:
@@ -85,6 +85,7 @@ def _environment(dynamodb_url: str, bedrock_url: str) -> dict[str, str]:
         "ACCOUNTS_TABLE": "accounts",
         "SESSIONS_TABLE": "sessions",
         "USAGE_TABLE": "usage",
+        "VAULT_TABLE": "vault",
         "POWERTOOLS_SERVICE_NAME": "conversation",
         "POWERTOOLS_METRICS_NAMESPACE": "FlowStack",
         "LOG_LEVEL": "CRITICAL",
@@ -97,9 +98,10 @@ def _environment(dynamodb_url: str, bedrock_url: str) -> dict[str, str]:
     }
 
 
-def _load_handler() -> Callable[[dict[str, Any], Any], dict[str, Any]]:
-    path = ROOT / "functions/conversation/handler.py"
-    spec = spec_from_file_location("conversation_handler", path)
+def load_handler(function: str) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
+    """Return the handler of a function, loaded in the environment there is now."""
+    path = ROOT / f"functions/{function}/handler.py"
+    spec = spec_from_file_location(f"{function}_handler", path)
     if spec is None or spec.loader is None:
         raise FileNotFoundError(path)
     module = module_from_spec(spec)

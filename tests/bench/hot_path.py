@@ -12,10 +12,11 @@ from flowstack_core.domain.sessions import Conversation
 from flowstack_core.domain.subscriptions import Subscription
 from flowstack_core.http.requests import DEFAULT_MODEL
 from tests.bench.capacity import Units
-from tests.bench.conversation_function import Function, conversation_function
+from tests.bench.conversation_function import Function, conversation_function, load_handler
 from tests.bench.customers import create_customer, multiply_conversation
 from tests.bench.metering import Request
 from tests.bench.naive_meter import NaiveMeter
+from tests.bench.vault import VaultBench, VaultCosts
 from tests.support.emulator import REGION
 
 REPEATS = 3
@@ -53,13 +54,14 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class HotPath:
-    """All cases, by the table they belong to."""
+    """All cases, by the table they belong to, and the vault beside them."""
 
     messages: tuple[Case, ...]
     naive: tuple[Case, ...]
     few: tuple[Case, ...]
     many: tuple[Case, ...]
     lengths: tuple[Case, ...]
+    vault: VaultCosts
 
 
 class NotRepeatableError(Exception):
@@ -82,7 +84,10 @@ def measure_hot_path(report: Callable[[str], None]) -> HotPath:
         few = cases.with_conversations(1)
         many = cases.with_conversations(MANY_CONVERSATIONS)
         report("long conversations and held sessions")
-        return HotPath(messages, naive, few, many, cases.lengths())
+        lengths = cases.lengths()
+        report("vault")
+        vault = VaultBench(load_handler("vault"), function.database, function.meter).measure()
+        return HotPath(messages, naive, few, many, lengths, vault)
 
 
 class _Cases:

@@ -14,6 +14,7 @@ from tests.bench.capacity import Indexes, Item, ItemWrite, Units, read_units, wr
 
 _SEEN_BEFORE = "items_before"
 _PARAMETERS = "parameters"
+_OF_COUNTS = frozenset({"Select", "FilterExpression", "ReturnConsumedCapacity"})
 _WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"})
 
 
@@ -128,7 +129,7 @@ class Meter:
         if operation == "BatchGetItem":
             return Units(read=_batch_read_units(params, parsed))
         if operation not in _WRITES:
-            items = parsed["Items"] if operation == "Query" else [parsed.get("Item")]
+            items = self._read(operation, params, parsed)
             consistent = params.get("ConsistentRead", False)
             return Units(read=read_units(items, consistent=consistent))
         writes = [
@@ -141,6 +142,20 @@ class Meter:
                 write_units(write, self._indexes, transactional=transactional) for write in writes
             )
         )
+
+    def _read(
+        self, operation: str, params: dict[str, Any], parsed: dict[str, Any]
+    ) -> list[Item | None]:
+        """Return the items that were read; a count does not return those it counted."""
+        if operation != "Query":
+            return [parsed.get("Item")]
+        if params.get("Select") != "COUNT":
+            return list(parsed["Items"])
+        counted = {name: each for name, each in params.items() if name not in _OF_COUNTS}
+        values = dict(params["ExpressionAttributeValues"])
+        values.pop(":now")
+        read = self._probe.query(**{**counted, "ExpressionAttributeValues": values})
+        return list(read["Items"])
 
     def _item(self, part: Mapping[str, Any]) -> Item | None:
         key = part.get("Key") or {name: part["Item"][name] for name in ("pk", "sk")}

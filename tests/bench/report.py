@@ -13,6 +13,7 @@ from tests.bench.hot_path import MANY_CONVERSATIONS, REPEATS, Case, HotPath, uni
 from tests.bench.import_time import BREAKDOWN_ROUNDS, ROUNDS, ImportTimes
 from tests.bench.metering import Request
 from tests.bench.month_end import MonthEnd, PageCost, Throughput
+from tests.bench.vault import COMPUTED, FIRST_PAGE, MANY, ONE, Operation, QueryCost
 
 _SECONDS_A_CUSTOMER = 0.015
 """A transaction of two items takes about ten milliseconds on DynamoDB."""
@@ -88,6 +89,17 @@ million requests; EventBridge: $1.00 a million events), with {_SECONDS_A_CUSTOME
 customer in a worker of 512 MB. {_WORKERS} workers run at once unless the stack is told otherwise.
 """
 
+_VAULT = """## What the vault costs in DynamoDB
+
+The vault function itself, in the same way, with documents of some 300 bytes (200 and less when they
+are compressed) beside their keys.
+"""
+
+_QUERIES = f"""A query reads its collection, whatever it finds; a page that is neither filtered
+nor sorted reads what it returns. The costs with {COMPUTED:,} documents are not measured: they are
+those with {MANY:,}, {COMPUTED // MANY} times over, as units grow with the bytes that are read.
+"""
+
 _IMPORTS = f"""## Import time
 
 Wall time of fresh processes, {ROUNDS} rounds that run each program in turn; the start of a Python
@@ -147,6 +159,10 @@ def render_page(
             _throughput(month_end.throughput),
             _ON_PAPER,
             _on_paper(month_end.pages),
+            _VAULT,
+            _operations(hot_path.vault.operations),
+            _QUERIES,
+            _queries(hot_path.vault.queries),
             _IMPORTS,
             _imports(imports),
             _BREAKDOWN,
@@ -250,6 +266,28 @@ def _month_end(pages: Sequence[PageCost]) -> str:
     )
 
 
+def _operations(operations: Iterable[Operation]) -> str:
+    return _table(
+        ("operation", "outcome", "requests", "units"),
+        ((each.name, str(each.status), *_side(each.requests)) for each in operations),
+    )
+
+
+def _queries(queries: Iterable[QueryCost]) -> str:
+    return _table(
+        ("query", f"{ONE} document", f"{MANY:,} documents", f"{COMPUTED:,} documents, computed"),
+        (
+            (
+                query.one.name,
+                _units(units_of(query.one.requests)),
+                _units(units_of(query.many.requests)),
+                _computed(query),
+            )
+            for query in queries
+        ),
+    )
+
+
 def _throughput(found: Throughput) -> str:
     requests = ", ".join(f"{times:,} {name}" for name, times in sorted(found.requests.items()))
     return _table(
@@ -293,6 +331,15 @@ def _duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def _computed(query: QueryCost) -> str:
+    """Return the cost with so many more documents; a page reads no more than it returns."""
+    if query.one.name == FIRST_PAGE:
+        return _units(units_of(query.many.requests))
+    units = units_of(query.many.requests)
+    times = COMPUTED // MANY
+    return _units(Units(units.read * times, units.write * times))
 
 
 def _imports(imports: ImportTimes) -> str:
