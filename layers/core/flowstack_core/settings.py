@@ -16,6 +16,8 @@ class Settings:
     ----------
     stage
         ``local``, ``dev``, ``prod`` or whatever the operator calls it.
+    quiet_seconds
+        How long the longest request goes on after its customer was stopped.
     test_clocks
         Whether customers can have a test clock; never on a production stage.
     """
@@ -30,6 +32,10 @@ class Settings:
     closes_queue_url: str = ""
     closes_dead_letters_url: str = ""
     event_bus_name: str = ""
+    vault_table: str = ""
+    data_rights_queue_url: str = ""
+    archives_bucket: str = ""
+    quiet_seconds: int = 0
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
@@ -45,6 +51,10 @@ class Settings:
             closes_queue_url=environment.get("CLOSES_QUEUE_URL", ""),
             closes_dead_letters_url=environment.get("CLOSES_DEAD_LETTERS_URL", ""),
             event_bus_name=environment.get("EVENT_BUS_NAME", ""),
+            vault_table=environment.get("VAULT_TABLE", ""),
+            data_rights_queue_url=environment.get("DATA_RIGHTS_QUEUE_URL", ""),
+            archives_bucket=environment.get("ARCHIVES_BUCKET", ""),
+            quiet_seconds=int(environment.get("QUIET_SECONDS", "0")),
         )
 
 

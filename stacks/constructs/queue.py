@@ -1,0 +1,89 @@
+"""A queue of work for one function, and the dead letters of whatever is given up on."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from stacks.constructs.acknowledgement import acknowledge
+from stacks.stage import Stage
+
+DELIVERIES = 5
+"""Two more than after which a worker gives a message up by itself."""
+
+
+class DeadLetters(sqs.Queue):
+    """What was given up on, encrypted and kept for two weeks.
+
+    Attributes
+    ----------
+    name
+        Known before it is deployed, so that no other stack has to import it.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, name: str) -> None:
+        full_name = stage.name_of(f"{name}-dead-letters")
+        super().__init__(
+            scope,
+            construct_id,
+            queue_name=full_name,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=Duration.days(14),
+        )
+        self.name = full_name
+        acknowledge(self, "SQS3", "It is a dead-letter queue itself.")
+
+
+class WorkQueue(sqs.Queue):
+    """Messages for one function, encrypted; those that keep failing become dead letters.
+
+    A dead letter is as old as its message was, so messages are kept for less long here.
+
+    Parameters
+    ----------
+    worker_timeout
+        The function's time-out: AWS asks for six times as long until a message is seen again.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        stage: Stage,
+        name: str,
+        worker_timeout: Duration,
+        dead_letters: DeadLetters,
+    ) -> None:
+        full_name = stage.name_of(name)
+        super().__init__(
+            scope,
+            construct_id,
+            queue_name=full_name,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=Duration.days(4),
+            visibility_timeout=Duration.seconds(6 * worker_timeout.to_seconds()),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=dead_letters, max_receive_count=DELIVERIES),
+        )
+        self.name = full_name
+
+
+def may_send(*queues: sqs.IQueue) -> iam.PolicyStatement:
+    """Return the permission to send messages."""
+    return _may(("SendMessage",), queues)
+
+
+def may_redrive(*queues: sqs.IQueue) -> iam.PolicyStatement:
+    """Return the permission to take messages out again."""
+    return _may(("ReceiveMessage", "DeleteMessage"), queues)
+
+
+def _may(actions: tuple[str, ...], queues: tuple[sqs.IQueue, ...]) -> iam.PolicyStatement:
+    return iam.PolicyStatement(
+        actions=[f"sqs:{action}" for action in actions],
+        resources=[queue.queue_arn for queue in queues],
+    )
