@@ -14,8 +14,10 @@ from stacks.bedrock_models import CatalogueAccess
 from stacks.constructs.acknowledgement import acknowledge
 from stacks.constructs.function import StageFunction
 from stacks.constructs.layer import CoreLayer
+from stacks.constructs.queue import may_send
 from stacks.data_stack import BY_KIND, HELD_SESSIONS, DataStack
 from stacks.gateway_responses import add_gateway_responses
+from stacks.rights_stack import RightsStack
 from stacks.sources import Sources
 from stacks.stage import Stage
 
@@ -27,6 +29,9 @@ CONVERSATION_TIMEOUT = Duration.seconds(28)
 
 REQUESTS_PER_SECOND = 1_000
 BURST = 2_000
+
+_CLOSING = ("BatchGetItem", "PutItem", "UpdateItem", "Query")
+"""What closing a period does on the table of usage."""
 
 # Neither headers nor bodies: the API key is in a header.
 _ACCESS_LOG_FIELDS = {
@@ -57,6 +62,7 @@ class ApiStack(Stack):
         stage: Stage,
         sources: Sources,
         data: DataStack,
+        rights: RightsStack,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, **kwargs)
@@ -67,7 +73,7 @@ class ApiStack(Stack):
         self.conversation = self._conversation_function(data)
         self.usage = self._usage_function(data)
         self.public = self._public_function()
-        self.admin = self._admin_function(data)
+        self.admin = self._admin_function(data, rights)
         self.api_name = stage.name_of("api")
         self.api = self._rest_api()
         self._add_routes()
@@ -142,8 +148,8 @@ class ApiStack(Stack):
             memory_mb=256,
         )
 
-    def _admin_function(self, data: DataStack) -> StageFunction:
-        return self._function(
+    def _admin_function(self, data: DataStack, rights: RightsStack) -> StageFunction:
+        function = self._function(
             "Admin",
             name="admin",
             description="/admin: the operator's acts, signed with IAM credentials",
@@ -159,10 +165,14 @@ class ApiStack(Stack):
                     "Query",
                     query_index=BY_KIND,
                 ),
-                data.usage.access("GetItem", "UpdateItem"),
+                data.usage.access(*_CLOSING, "GetItem", "ConditionCheckItem"),
                 data.sessions.access("Query", query_index=HELD_SESSIONS),
             ],
+            statements=[may_send(rights.steps), *data.archives.may_read()],
+            environment=rights.variables,
         )
+        data.archives.acknowledge_on(function.role)
+        return function
 
     def _rest_api(self) -> apigateway.RestApi:
         access_log = logs.LogGroup(

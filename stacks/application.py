@@ -10,6 +10,7 @@ from stacks.api_stack import ApiStack
 from stacks.data_stack import DataStack
 from stacks.lifecycle_stack import LifecycleStack
 from stacks.monitoring_stack import MonitoringStack
+from stacks.rights_stack import RightsStack
 from stacks.sources import Sources
 from stacks.stage import Endpoints, Stage
 
@@ -43,12 +44,21 @@ class Application:
         stage = stage_of(app)
         self.stage = stage
         self.data = DataStack(app, stage.name_of("data"), stage=stage, env=environment)
+        self.rights = RightsStack(
+            app,
+            stage.name_of("rights"),
+            stage=stage,
+            sources=sources,
+            data=self.data,
+            env=environment,
+        )
         self.api = ApiStack(
             app,
             stage.name_of("api"),
             stage=stage,
             sources=sources,
             data=self.data,
+            rights=self.rights,
             env=environment,
         )
         self.lifecycle = LifecycleStack(
@@ -66,6 +76,7 @@ class Application:
             data=self.data,
             api=self.api,
             lifecycle=self.lifecycle,
+            rights=self.rights,
             env=environment,
         )
         Tags.of(app).add("flowstack:stage", stage.name)

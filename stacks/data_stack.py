@@ -8,6 +8,7 @@ from aws_cdk import CfnOutput, Stack
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
+from stacks.constructs.archives import Archives
 from stacks.constructs.table import Index, StageTable
 from stacks.stage import Stage
 
@@ -28,6 +29,8 @@ class DataStack(Stack):
         The counter of each customer and period.
     vault
         The customers' own documents.
+    archives
+        Exports of customers' data, for a week.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, **kwargs: Any) -> None:
@@ -61,6 +64,7 @@ class DataStack(Stack):
         )
         self.usage = StageTable(self, "Usage", stage=stage, name="usage", key=key, expires=True)
         self.vault = StageTable(self, "Vault", stage=stage, name="vault", key=key, expires=False)
+        self.archives = Archives(self, "Archives", stage=stage, key=key)
         for table in self.tables:
             CfnOutput(self, f"{table.name.capitalize()}TableName", value=table.resource.table_name)
 

@@ -18,6 +18,7 @@ from stacks.api_stack import ApiStack
 from stacks.constructs.table import StageTable
 from stacks.data_stack import DataStack
 from stacks.lifecycle_stack import LifecycleStack
+from stacks.rights_stack import RightsStack
 from stacks.stage import Stage
 
 PERIOD = Duration.minutes(5)
@@ -39,6 +40,7 @@ class MonitoringStack(Stack):
         data: DataStack,
         api: ApiStack,
         lifecycle: LifecycleStack,
+        rights: RightsStack,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, **kwargs)
@@ -48,6 +50,7 @@ class MonitoringStack(Stack):
         for name in (api.authorizer.function_name, api.conversation.function_name):
             self._watch_function(name)
         self._watch_expiry(lifecycle)
+        self._watch_rights(rights)
         for table in (data.accounts, data.sessions, data.usage):
             self._watch_table(table)
         # One alarm for each request on the way of a message: who asks, go on, start.
@@ -151,6 +154,21 @@ class MonitoringStack(Stack):
             threshold=Duration.hours(1).to_milliseconds(),
             description=f"{name} is an hour behind the stream of the sessions table, which keeps"
             " changes for 24 hours. See its log and its throttles.",
+        )
+
+    def _watch_rights(self, rights: RightsStack) -> None:
+        self._alarm(
+            rights.dead_letters.node.id,
+            cloudwatch.Metric(
+                namespace="AWS/SQS",
+                metric_name="ApproximateNumberOfMessagesVisible",
+                dimensions_map={"QueueName": rights.dead_letters.name},
+                statistic="Maximum",
+                period=PERIOD,
+            ),
+            threshold=1,
+            description="A step of an export or an erasure failed five times, and a customer waits"
+            " for its right. Read the function's log, mend the cause, then redrive the queue.",
         )
 
     def _watch_table(self, table: StageTable) -> None:

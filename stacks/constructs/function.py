@@ -56,7 +56,7 @@ class StageFunction(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.name = name
-        self.function_name = stage.name_of(name)
+        self.function_name = stage.name_of(name.replace("_", "-"))
         log_group = logs.LogGroup(
             self,
             "Logs",
