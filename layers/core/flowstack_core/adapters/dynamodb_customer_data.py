@@ -146,7 +146,8 @@ class Walk:
                 kept=kind.kept,
                 size=_size(item),
             )
-        yield Visit(kind=kind.name, position=(kind.name, *way, kind.sort + _LAST))
+        if begins != kind.sort + _LAST:
+            yield Visit(kind=kind.name, position=(kind.name, *way, kind.sort + _LAST))
 
     def _partitions(
         self, kind: Kind, since: Position
