@@ -51,7 +51,7 @@ class RightsStack(Stack):
         self.dead_letters = DeadLetters(self, "RightsDeadLetters", stage=stage, name="rights")
         self.steps = WorkQueue(
             self,
-            "Rights",
+            "RightsSteps",
             stage=stage,
             name="rights",
             worker_timeout=STEP_TIMEOUT,
@@ -64,7 +64,7 @@ class RightsStack(Stack):
         }
         self.worker = StageFunction(
             self,
-            "RightsWorker",
+            "Rights",
             stage=stage,
             sources=sources,
             layer=CoreLayer(self, "Core", stage=stage, sources=sources),

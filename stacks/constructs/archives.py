@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import CfnOutput, Duration
+from aws_cdk import CfnOutput, Duration, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
@@ -69,13 +69,11 @@ class Archives(Construct):
 
     def acknowledge_on(self, role: iam.Role) -> None:
         """Accept that a role may touch archives of all names."""
-        stack = role.stack
-        bucket = stack.resolve(self.bucket.bucket_arn)
-        name = next(iter(bucket.values()))
-        where = ".".join(name) if isinstance(name, list) else str(name)
+        stack = Stack.of(self.bucket)
+        imported = stack.resolve(stack.export_value(self.bucket.bucket_arn))["Fn::ImportValue"]
         acknowledge(
             role,
-            f"IAM5[Resource::<{where}>/*]",
+            f"IAM5[Resource::{imported}/*]",
             "Archives are named after customers, who are not known when the stage is deployed.",
         )
 

@@ -16,6 +16,12 @@ from tests.infrastructure.synthesized import Synthesized
 from tests.infrastructure.test_stages import FUNCTIONS
 
 ACCOUNTS, SESSIONS, USAGE = "AccountsTable", "SessionsTable", "UsageTable"
+VAULT = "VaultTable"
+CLOSING = {"BatchGetItem", "PutItem", "UpdateItem", "Query"}
+EVERYTHING = {
+    *("GetItem", "BatchGetItem", "Query", "ConditionCheckItem"),
+    *("PutItem", "UpdateItem", "DeleteItem"),
+}
 PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Authorizer", ACCOUNTS): {"GetItem"},
     ("Conversation", ACCOUNTS): {"GetItem", "ConditionCheckItem"},
@@ -33,9 +39,13 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
         "Query",
     },
     ("Admin", SESSIONS): {"Query"},
-    ("Admin", USAGE): {"GetItem", "UpdateItem"},
+    ("Admin", USAGE): {*CLOSING, "GetItem", "ConditionCheckItem"},
     ("Expiry", SESSIONS): {"UpdateItem"},
     ("Expiry", USAGE): {"UpdateItem"},
+    ("Rights", ACCOUNTS): EVERYTHING,
+    ("Rights", SESSIONS): {"Query", "DeleteItem"},
+    ("Rights", USAGE): EVERYTHING,
+    ("Rights", VAULT): {"Query", "DeleteItem"},
 }
 STREAM_READING = {"DescribeStream", "GetRecords", "GetShardIterator"}
 

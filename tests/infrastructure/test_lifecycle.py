@@ -48,8 +48,12 @@ def test_s5_what_was_given_up_on_is_kept_encrypted_for_two_weeks(
     assert letters["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
-def test_dead_letters_travel_over_tls_only(prod: Synthesized) -> None:
-    (policy,) = prod.resources("AWS::SQS::QueuePolicy").values()
-    (statement,) = policy["PolicyDocument"]["Statement"]
-    assert statement["Effect"] == "Deny"
-    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+def test_messages_travel_over_tls_only(prod: Synthesized) -> None:
+    guarded = set()
+    for policy in prod.resources("AWS::SQS::QueuePolicy").values():
+        (queue,) = policy["Queues"]
+        for statement in policy["PolicyDocument"]["Statement"]:
+            if statement["Effect"] == "Deny":
+                assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+                guarded.add(queue["Ref"])
+    assert guarded == set(prod.resources("AWS::SQS::Queue"))

@@ -16,10 +16,13 @@ WATCHED = [
         for function in ("authorizer", "conversation")
     ),
     ("AWS/Lambda", "IteratorAge", {"FunctionName": "FlowStack-prod-expiry"}),
-    (
-        "AWS/SQS",
-        "ApproximateNumberOfMessagesVisible",
-        {"QueueName": "FlowStack-prod-expiry-dead-letters"},
+    *(
+        (
+            "AWS/SQS",
+            "ApproximateNumberOfMessagesVisible",
+            {"QueueName": f"FlowStack-prod-{letters}-dead-letters"},
+        )
+        for letters in ("expiry", "rights")
     ),
 ]
 
@@ -66,12 +69,13 @@ def test_failures_of_dynamodb_itself_have_an_alarm(alarms: list[dict[str, Any]])
 
 def test_names_that_alarms_use_are_those_of_the_resources(prod: Synthesized) -> None:
     functions = {each["FunctionName"] for each in prod.resources("AWS::Lambda::Function").values()}
-    (queue,) = prod.resources("AWS::SQS::Queue").values()
+    queues = {each["QueueName"] for each in prod.resources("AWS::SQS::Queue").values()}
     api = prod.named("AWS::ApiGateway::RestApi", "Api")
     for namespace, _, dimensions in WATCHED:
         if namespace == "AWS/Lambda":
             assert dimensions["FunctionName"] in functions
-    assert queue["QueueName"] == "FlowStack-prod-expiry-dead-letters"
+        if namespace == "AWS/SQS":
+            assert dimensions["QueueName"] in queues
     assert api["Name"] == "FlowStack-prod-api"
 
 

@@ -12,7 +12,7 @@ from stacks.application import stage_of
 from stacks.stage import Endpoints, Stage, UnknownStageError
 from tests.infrastructure.synthesized import Synthesized
 
-FUNCTIONS = ("Authorizer", "Conversation", "Usage", "Public", "Admin", "Expiry")
+FUNCTIONS = ("Authorizer", "Conversation", "Usage", "Public", "Admin", "Expiry", "Rights")
 
 
 def test_no_production_template_holds_a_test_clock(prod: Synthesized) -> None:

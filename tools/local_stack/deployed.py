@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 TABLES = ("accounts", "sessions", "usage", "vault")
-FUNCTIONS = ("authorizer", "conversation", "usage", "public", "admin", "expiry")
+FUNCTIONS = ("authorizer", "conversation", "usage", "public", "admin", "expiry", "rights")
 TABLE_TYPES = ("AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable")
 
 
