@@ -69,13 +69,16 @@ class Archives(Construct):
 
     def acknowledge_on(self, role: iam.Role) -> None:
         """Accept that a role may touch archives of all names."""
-        stack = Stack.of(self.bucket)
-        imported = stack.resolve(stack.export_value(self.bucket.bucket_arn))["Fn::ImportValue"]
-        acknowledge(
-            role,
-            f"IAM5[Resource::{imported}/*]",
-            "Archives are named after customers, who are not known when the stage is deployed.",
-        )
+        stack, arn = Stack.of(self.bucket), self.bucket.bucket_arn
+        # As the rule writes it once the stacks are synthesized, and before that.
+        imported = stack.resolve(stack.export_value(arn))["Fn::ImportValue"]
+        own = ".".join(stack.resolve(arn)["Fn::GetAtt"])
+        for where in (imported, f"<{own}>"):
+            acknowledge(
+                role,
+                f"IAM5[Resource::{where}/*]",
+                "Archives are named after customers, whom nobody knows when a stage is deployed.",
+            )
 
     def _on_objects(self, *actions: str) -> iam.PolicyStatement:
         return iam.PolicyStatement(

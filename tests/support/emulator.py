@@ -19,7 +19,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 
 ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
-TABLES = ("accounts", "sessions", "usage")
+TABLES = ("accounts", "sessions", "usage", "vault")
 
 _START_SECONDS = 60
 

@@ -47,8 +47,10 @@ class InMemoryCustomerData:
 
     def begin_erasure(self, erasure: Erasure) -> bool:
         """Add an erasure, once."""
-        customer_id = erasure.scope.customer_id
-        return self.erasures.setdefault(customer_id, erasure) is erasure
+        if erasure.scope.customer_id in self.erasures:
+            return False
+        self.erasures[erasure.scope.customer_id] = erasure
+        return True
 
     def advance_erasure(self, before: Erasure, after: Erasure, places: Sequence[Place]) -> bool:
         """Delete items and move the erasure on, all or nothing."""
@@ -67,7 +69,10 @@ class InMemoryCustomerData:
 
     def begin_export(self, export: Export) -> bool:
         """Add an export, once."""
-        return self.exports.setdefault(_place(export), export) is export
+        if _place(export) in self.exports:
+            return False
+        self.exports[_place(export)] = export
+        return True
 
     def take_export_step(self, export: Export, until: datetime, now: datetime) -> bool:
         """Begin a step that nobody has done and nobody can be doing."""
