@@ -120,7 +120,13 @@ KINDS: tuple[Kind, ...] = (
         shown=("masked", "created_at", "updated_at", "last_used_at"),
         sort_key_as="provider",
     ),
-    Kind("standing of a payment", "accounts", "PAYMENT#{subscription_id}", leader="payment"),
+    Kind(
+        "standing of a payment",
+        "accounts",
+        "PAYMENT#{subscription_id}",
+        sort="STANDING",
+        leader="payment",
+    ),
     Kind(
         "payment",
         "accounts",
