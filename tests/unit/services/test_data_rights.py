@@ -25,7 +25,7 @@ from flowstack_core.services.erasures import ErasureMovedError, ErasureService
 from flowstack_core.services.exports import LEASE, LINK_LIFETIME, ExportService
 from flowstack_core.services.subscriptions import SubscriptionService
 from tests.support.customers_items import CANARY, every_kind
-from tests.support.fakes import DECEMBER, NOVEMBER, World
+from tests.support.fakes import DECEMBER, NOON, NOVEMBER, World
 from tests.support.faulty import Answerless, FunctionKilled, Killed
 from tests.support.in_memory_data_rights import (
     InMemoryArchives,
@@ -299,7 +299,10 @@ def test_an_erasure_leaves_statements_and_nothing_else() -> None:
     rights = Rights()
     erased(rights)
     check_erased(rights)
-    assert rights.erasures.erasure(ME).actor == "op"
+    erasure = rights.erasures.erasure(ME)
+    assert (erasure.actor, erasure.asked_at) == ("op", NOON)
+    assert not erasure.position  # it would name what was deleted
+    assert "Ada" not in repr(erasure)
 
 
 @pytest.mark.parametrize("applied", [False, True])

@@ -200,6 +200,8 @@ class Erasure:
                 phase=Phase.DONE,
                 step=self.step + 1,
                 passes=passes,
+                # It may have named a document.
+                position=START,
                 not_before=None,
                 finished_at=now,
             )
