@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
-from flowstack_core.domain.api_keys import KeyRecord
+from flowstack_core.domain.api_keys import RANDOM_BYTES, KeyRecord, mint_key
 from flowstack_core.domain.data_rights import Phase
 from flowstack_core.domain.errors import AccountClosedError, InvalidRequestError, NotFoundError
+from flowstack_core.domain.month_end import ClosePage
 from flowstack_core.domain.plans import Tier
 from flowstack_core.services.accounts import AccountService
+from flowstack_core.services.authorization import AuthorizationService
 from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.erasures import ErasureMovedError, ErasureService
 from flowstack_core.services.exports import LEASE, LINK_LIFETIME, ExportService
@@ -359,6 +361,47 @@ def test_what_is_owed_is_on_the_last_statement_and_nothing_after_it() -> None:
     assert rights.world.tables.statements[ME, DECEMBER].total_cents == 0
 
 
+def test_a_key_that_was_issued_as_its_customer_was_stopped_lets_nobody_in() -> None:
+    rights, key = Rights(), mint_key(bytes(RANDOM_BYTES))
+    world = rights.world
+    issued = KeyRecord("key_2", ME, key.digest, "fs_…", "late", world.clock.now())
+    world.tables.keys[key.digest] = issued
+    authorization = AuthorizationService(world.accounts, world.accounts, world.clock)
+    assert authorization.authorize(key.text) is not None
+    rights.erasures.start("op", ME, ME)
+    world.tables.keys[key.digest] = issued
+    assert authorization.authorize(key.text) is None
+
+
+def test_who_pays_nothing_has_nothing_to_be_ended() -> None:
+    rights = Rights()
+    rights.world.subscribe(Tier.FREE)
+    rights.erasures.start("op", ME, ME)
+    assert rights.world.tables.statements[ME, NOVEMBER].plan_change is None
+    assert rights.world.tables.subscriptions[ME].ended_at == NOON
+
+
+def test_periods_that_were_left_open_are_closed_in_their_order() -> None:
+    rights = Rights()
+    rights.world.send("november")
+    rights.world.clock.advance(days=62)
+    rights.erasures.start("op", ME, ME)
+    closed = [period for _, period in rights.world.tables.statements]
+    assert closed == [NOVEMBER, DECEMBER, DECEMBER.next()]
+    scope = rights.erasures.erasure(ME).scope
+    assert (scope.first, scope.last) == (NOVEMBER, DECEMBER.next())
+
+
+def test_so_many_open_periods_that_one_step_cannot_close_them_are_closed_by_more() -> None:
+    rights = Rights()
+    rights.world.clock.advance(days=31 * 40)
+    rights.erasures.start("op", ME, ME)
+    assert rights.erasures.erasure(ME).phase is Phase.STOPPING
+    rights.deliver()
+    assert rights.erasures.erasure(ME).phase is Phase.DONE
+    assert len(rights.world.tables.statements) >= 40
+
+
 def test_nothing_changes_for_a_customer_that_was_stopped() -> None:
     rights = Rights()
     rights.erasures.start("op", ME, ME)
@@ -441,3 +484,8 @@ def test_a_month_end_passes_over_who_was_erased() -> None:
         world.close_worker.close(world.queue.pages.popleft(), 1)
     progress = world.month_end.progress(NOVEMBER)
     assert (progress.closed, dict(progress.failed)) == (1, {})
+
+
+def test_a_month_end_does_not_pass_over_who_never_was() -> None:
+    outcome = Rights().world.closing_service.close_page(ClosePage(NOVEMBER, 0, ("cus_9",)))
+    assert outcome.failed == {"cus_9": "There is no such customer."}
