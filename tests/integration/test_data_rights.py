@@ -80,13 +80,17 @@ def of_customer(stack: Stack, customer: Customer, sessions: set[str]) -> list[di
     return [item for _, item in everything(stack) if any(mark in str(item) for mark in marks)]
 
 
-def sessions_of(files: dict[str, bytes]) -> set[str]:
-    return {
-        json.loads(line)["session_id"]
+def lines_of(files: dict[str, bytes], kind: str) -> list[dict[str, Any]]:
+    return [
+        json.loads(line)
         for name, content in files.items()
-        if name.startswith("sessions/")
+        if name.startswith(f"{kind}/")
         for line in content.splitlines()
-    }
+    ]
+
+
+def sessions_of(files: dict[str, bytes]) -> set[str]:
+    return {line["session_id"] for line in lines_of(files, "sessions")}
 
 
 @pytest.fixture
@@ -103,8 +107,12 @@ def test_a_customer_gets_all_of_its_data_and_no_secret(stack: Stack, customer: C
         *("acts", "subscription", "customer", "manifest.json"),
     }
     assert len(sessions_of(files)) == 3
+    turns = lines_of(files, "transcripts")
+    assert len(turns) == 2
+    for turn in turns:
+        asked = turn["messages"][0]
+        assert (asked["role"], SAID in str(asked)) == ("user", True)
     whole = b"".join(files.values())
-    assert whole.count(SAID.encode()) == 2
     assert other.customer_id.encode() not in whole
     secrets = {
         item[name]["S"]
