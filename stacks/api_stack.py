@@ -20,6 +20,7 @@ from stacks.deferred_requests import RequestQueue, worker_of
 from stacks.gateway_responses import add_gateway_responses
 from stacks.model_access import ModelAccess
 from stacks.payments import VARIABLE, PaymentsLayer, SigningSecret
+from stacks.rights_stack import RightsStack
 from stacks.sources import Sources
 from stacks.stage import Stage
 
@@ -68,6 +69,7 @@ class ApiStack(Stack):
         sources: Sources,
         data: DataStack,
         billing: BillingStack,
+        rights: RightsStack,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, **kwargs)
@@ -84,7 +86,7 @@ class ApiStack(Stack):
         self.billing = self._billing_function(data)
         self.vault = self._vault_function(data)
         self.public = self._public_function()
-        self.admin = self._admin_function(data, billing)
+        self.admin = self._admin_function(data, billing, rights)
         self.payments = self._payments_function(data)
         self.api_name = stage.name_of("api")
         self.api = self._rest_api()
@@ -208,8 +210,10 @@ class ApiStack(Stack):
             memory_mb=256,
         )
 
-    def _admin_function(self, data: DataStack, billing: BillingStack) -> StageFunction:
-        return self._function(
+    def _admin_function(
+        self, data: DataStack, billing: BillingStack, rights: RightsStack
+    ) -> StageFunction:
+        function = self._function(
             "Admin",
             name="admin",
             description="/admin: the operator's acts, signed with IAM credentials",
@@ -229,15 +233,19 @@ class ApiStack(Stack):
                 data.sessions.access("Query", query_index=HELD_SESSIONS),
             ],
             statements=[
-                may_send(billing.steps, billing.closes),
+                may_send(billing.steps, billing.closes, rights.steps),
                 may_redrive(billing.closes_dead_letters),
+                *data.archives.may_read(),
             ],
             environment={
+                **rights.variables,
                 "STEPS_QUEUE_URL": billing.steps.queue_url,
                 "CLOSES_QUEUE_URL": billing.closes.queue_url,
                 "CLOSES_DEAD_LETTERS_URL": billing.closes_dead_letters.queue_url,
             },
         )
+        data.archives.acknowledge_on(function.role)
+        return function
 
     def _payments_function(self, data: DataStack) -> StageFunction | None:
         """Return the function behind the webhook of payments, where payments are taken."""

@@ -11,6 +11,7 @@ from stacks.billing_stack import BillingStack
 from stacks.data_stack import DataStack
 from stacks.lifecycle_stack import LifecycleStack
 from stacks.monitoring_stack import MonitoringStack
+from stacks.rights_stack import RightsStack
 from stacks.sources import Sources
 from stacks.stage import Endpoints, Stage
 
@@ -54,6 +55,14 @@ class Application:
             data=self.data,
             env=environment,
         )
+        self.rights = RightsStack(
+            app,
+            stage.name_of("rights"),
+            stage=stage,
+            sources=sources,
+            data=self.data,
+            env=environment,
+        )
         self.api = ApiStack(
             app,
             stage.name_of("api"),
@@ -61,6 +70,7 @@ class Application:
             sources=sources,
             data=self.data,
             billing=self.billing,
+            rights=self.rights,
             env=environment,
         )
         self.lifecycle = LifecycleStack(
@@ -79,6 +89,7 @@ class Application:
             api=self.api,
             lifecycle=self.lifecycle,
             billing=self.billing,
+            rights=self.rights,
             env=environment,
         )
         Tags.of(app).add("flowstack:stage", stage.name)

@@ -10,6 +10,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
+from stacks.constructs.archives import Archives
 from stacks.constructs.table import Index, StageTable
 from stacks.stage import Stage
 
@@ -38,6 +39,8 @@ class DataStack(Stack):
         The customers' own documents.
     credentials_key
         Seals the credentials that customers store, whatever encrypts the table they stand in.
+    archives
+        Exports of customers' data, for a week.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, **kwargs: Any) -> None:
@@ -87,6 +90,7 @@ class DataStack(Stack):
             stream=dynamodb.StreamViewType.NEW_IMAGE,
         )
         self.vault = StageTable(self, "Vault", stage=stage, name="vault", key=key, expires=True)
+        self.archives = Archives(self, "Archives", stage=stage, key=key)
         for table in self.tables:
             CfnOutput(self, f"{table.name.capitalize()}TableName", value=table.resource.table_name)
 

@@ -21,6 +21,7 @@ from stacks.constructs.queue import DeadLetters
 from stacks.constructs.table import StageTable
 from stacks.data_stack import DataStack
 from stacks.lifecycle_stack import LifecycleStack
+from stacks.rights_stack import RightsStack
 from stacks.stage import Stage
 
 PERIOD = Duration.minutes(5)
@@ -46,6 +47,7 @@ class MonitoringStack(Stack):
         api: ApiStack,
         lifecycle: LifecycleStack,
         billing: BillingStack,
+        rights: RightsStack,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, **kwargs)
@@ -59,6 +61,7 @@ class MonitoringStack(Stack):
         self._watch_expiry(lifecycle)
         self._watch_month_end(billing)
         self._watch_deferred_requests(api)
+        self._watch_rights(rights)
         for table in (data.accounts, data.sessions, data.usage):
             self._watch_table(table)
         # One alarm for each request on the way of a message: who asks, go on, start.
@@ -269,6 +272,13 @@ class MonitoringStack(Stack):
             "Requests to be answered later were given up on after three runs; their customers were"
             " told that they failed, and are not billed. Read the messages and the worker's log,"
             " and mend the cause.",
+        )
+
+    def _watch_rights(self, rights: RightsStack) -> None:
+        self._watch_dead_letters(
+            rights.dead_letters,
+            "A step of an export or an erasure failed five times, and a customer waits"
+            " for its right. Read the function's log, mend the cause, then redrive the queue.",
         )
 
     def _watch_table(self, table: StageTable) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from aws_cdk import RemovalPolicy
+from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_logs as logs
 
 from stacks.python_target import AWS_LAMBDA, PythonTarget
@@ -107,6 +107,15 @@ class Stage:
     def snap_start(self) -> bool:
         """Whether published versions start from a snapshot; emulators have none."""
         return self.python.snap_start and not self.local
+
+    @property
+    def quiet(self) -> Duration:
+        """How long the longest request goes on after its customer was stopped.
+
+        A key is believed for a minute, and a deferred request may run for 25. Erasing waits for
+        them; on a local stage nobody has the time.
+        """
+        return Duration.seconds(2) if self.local else Duration.minutes(30)
 
     @property
     def removal_policy(self) -> RemovalPolicy:

@@ -21,6 +21,8 @@ def _entry() -> HttpFunction:
         statements=bootstrap.statement_service,
         closings=bootstrap.closing_service,
         month_end=bootstrap.month_end_service,
+        exports=bootstrap.export_service,
+        erasures=bootstrap.erasure_service,
         test_clocks=settings().test_clocks,
     )
     return entry_point(app)

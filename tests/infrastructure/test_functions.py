@@ -19,6 +19,10 @@ from tests.infrastructure.test_stages import FUNCTIONS
 ACCOUNTS, SESSIONS, USAGE = "AccountsTable", "SessionsTable", "UsageTable"
 CLOSING = {"BatchGetItem", "PutItem", "UpdateItem", "Query"}
 VAULT = "VaultTable"
+EVERYTHING = {
+    *("GetItem", "BatchGetItem", "Query", "ConditionCheckItem"),
+    *("PutItem", "UpdateItem", "DeleteItem"),
+}
 PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Authorizer", ACCOUNTS): {"GetItem"},
     # UpdateItem in the partitions of stored credentials only: see test_own_credentials.py.
@@ -51,6 +55,10 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     ("MonthEnd", USAGE): {"GetItem", "PutItem", "UpdateItem", "Query"},
     ("Close", ACCOUNTS): {"BatchGetItem", "PutItem"},
     ("Close", USAGE): CLOSING,
+    ("Rights", ACCOUNTS): EVERYTHING,
+    ("Rights", SESSIONS): {"Query", "DeleteItem"},
+    ("Rights", USAGE): EVERYTHING,
+    ("Rights", VAULT): {"Query", "DeleteItem"},
 }
 STREAM_READING = {"DescribeStream", "GetRecords", "GetShardIterator"}
 STREAM_READERS = {("Expiry", SESSIONS), ("Statements", USAGE)}
@@ -74,12 +82,15 @@ QUEUES: dict[tuple[str, str], set[str]] = {
     ("Close", "Closes"): {"SendMessage", *CONSUMING},
     ("Close", "ClosesDeadLetters"): {"SendMessage"},
     ("Statements", "StatementsDeadLetters"): LEAVING,
+    ("Admin", "RightsSteps"): {"SendMessage"},
+    ("Rights", "RightsSteps"): {"SendMessage", *CONSUMING},
 }
 URLS = {
     "DEFERRED_QUEUE_URL": "Requests",
     "STEPS_QUEUE_URL": "Steps",
     "CLOSES_QUEUE_URL": "Closes",
     "CLOSES_DEAD_LETTERS_URL": "ClosesDeadLetters",
+    "DATA_RIGHTS_QUEUE_URL": "RightsSteps",
 }
 
 

@@ -30,7 +30,10 @@ WATCHED = [
             "ApproximateNumberOfMessagesVisible",
             {"QueueName": f"FlowStack-prod-{letters}-dead-letters"},
         )
-        for letters in ("expiry", "request", "month-end", "steps", "closes", "statements")
+        for letters in (
+            *("expiry", "request", "month-end", "steps", "closes", "statements"),
+            "rights",
+        )
     ),
     ("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": "FlowStack-prod-steps"}),
     *(("FlowStack", gauge, {"service": "month-end"}) for gauge in DAILY),

@@ -40,6 +40,8 @@ from flowstack_core.services.conversations import (
     MessageCommand,
 )
 from flowstack_core.services.deferred import Accepted, DeferredRequests, DeferredRunner
+from flowstack_core.services.erasures import ErasureService
+from flowstack_core.services.exports import ExportService
 from flowstack_core.services.month_end import CloseWorker, MonthEndService
 from flowstack_core.services.ports import (
     AccountStore,
@@ -73,6 +75,11 @@ from tests.support.in_memory_closing import (
     InMemoryCustomerDirectory,
     InMemoryMonthEndQueue,
     InMemoryMonthEndStore,
+)
+from tests.support.in_memory_data_rights import (
+    InMemoryArchives,
+    InMemoryCustomerData,
+    InMemoryDataRightsQueue,
 )
 
 NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)
@@ -356,6 +363,23 @@ class World:
             self.retrier,
             undisturbed,
             InMemoryClockOffsetStore(self.tables),
+        )
+
+        self.customer_data = InMemoryCustomerData()
+        self.archives = InMemoryArchives()
+        self.rights_queue = InMemoryDataRightsQueue()
+        rights = (self.customer_data, self.archives, self.rights_queue)
+        self.export_service = ExportService(
+            self.accounts, *rights, self.clock, self.clock, Random(4).randbytes
+        )
+        self.erasure_service = ErasureService(
+            self.account_service,
+            self.subscription_service,
+            undisturbed,
+            *rights,
+            self.clock,
+            self.retrier,
+            quiet=timedelta(minutes=30),
         )
 
     # --- what happens in a test -------------------------------------------------------------

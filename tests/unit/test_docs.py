@@ -135,6 +135,8 @@ def test_the_operators_routes_are_those_that_there_are() -> None:
         statements=not_called,
         closings=not_called,
         month_end=not_called,
+        exports=not_called,
+        erasures=not_called,
         test_clocks=True,
     )
     paths: dict[str, dict[str, Any]] = json.loads(app.get_openapi_json_schema())["paths"]

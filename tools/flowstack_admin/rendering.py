@@ -215,6 +215,34 @@ def progress_verdict(month_end: dict[str, Any]) -> Text:
     return note("It is under way.", "dim")
 
 
+def export_rows(export: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return how far an export is, and where its archive can be fetched."""
+    return [
+        ("export id", export["export_id"]),
+        ("status", export["status"]),
+        ("asked", export["asked_at"]),
+        ("ready", export["ready_at"]),
+        ("deleted on", export["expires_at"]),
+        *((f"records of {name}", count) for name, count in export["records"].items()),
+        ("link", export["url"]),
+        ("link works until", export["url_expires_at"]),
+    ]
+
+
+def erasure_rows(erasure: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return how far an erasure is, and what it deleted."""
+    return [
+        ("status", erasure["status"]),
+        ("asked by", erasure["actor"]),
+        ("asked", erasure["asked_at"]),
+        ("stopped", erasure["stopped_at"]),
+        ("goes on", erasure["deletes_after"]),
+        ("finished", erasure["finished_at"]),
+        ("what expires is gone by", erasure["expires_by"]),
+        *((f"deleted: {kind}", count) for kind, count in erasure["deleted"].items()),
+    ]
+
+
 def usage_rows(usage: dict[str, Any]) -> list[tuple[str, object]]:
     """Return where a customer stands in the present period."""
     period = usage["current_period"]

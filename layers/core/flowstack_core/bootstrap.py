@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from functools import cache
 from random import SystemRandom
 from typing import TYPE_CHECKING
@@ -38,10 +39,15 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
     from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
+    from flowstack_core.adapters.dynamodb_customer_data import DynamoDBCustomerData
+    from flowstack_core.adapters.s3_archives import S3Archives
+    from flowstack_core.adapters.sqs_data_rights import SQSDataRightsQueue
     from flowstack_core.adapters.sqs_month_end import SQSMonthEndQueue
     from flowstack_core.services.accounts import AccountService
     from flowstack_core.services.closing import ClosingService
     from flowstack_core.services.deferred import DeferredRequests, DeferredRunner
+    from flowstack_core.services.erasures import ErasureService
+    from flowstack_core.services.exports import ExportService
     from flowstack_core.services.month_end import CloseWorker, MonthEndService
     from flowstack_core.services.payments import PaymentService
     from flowstack_core.services.statements import StatementService
@@ -372,6 +378,67 @@ def account_service() -> AccountService:
         _retrier(),
         closing_service(),
         _clock_offsets(client) if settings().test_clocks else None,
+    )
+
+
+def _customer_data() -> DynamoDBCustomerData:
+    from flowstack_core.adapters.dynamodb_customer_data import DynamoDBCustomerData  # noqa: PLC0415
+
+    tables = {
+        "accounts": settings().accounts_table,
+        "sessions": settings().sessions_table,
+        "usage": settings().usage_table,
+        "vault": settings().vault_table,
+    }
+    return DynamoDBCustomerData(patient_client(), tables)
+
+
+def _archives() -> S3Archives:
+    from flowstack_core.adapters.s3_archives import S3Archives  # noqa: PLC0415
+
+    # Links to what KMS encrypts have to be signed with Signature Version 4.
+    client = boto3.client("s3", config=Config(signature_version="s3v4"))
+    return S3Archives(client, settings().archives_bucket)
+
+
+def _data_rights_queue() -> SQSDataRightsQueue:
+    from flowstack_core.adapters.sqs_data_rights import SQSDataRightsQueue  # noqa: PLC0415
+
+    return SQSDataRightsQueue(boto3.client("sqs"), settings().data_rights_queue_url)
+
+
+@cache
+def export_service() -> ExportService:
+    """Return the service behind exports of customers' data."""
+    from flowstack_core.services.exports import ExportService  # noqa: PLC0415
+
+    client = patient_client()
+    return ExportService(
+        _accounts(client),
+        _customer_data(),
+        _archives(),
+        _data_rights_queue(),
+        _clocks(client),
+        SystemClock(),
+        os.urandom,
+    )
+
+
+@cache
+def erasure_service() -> ErasureService:
+    """Return the service behind erasures of customers' data."""
+    from flowstack_core.services.erasures import ErasureService  # noqa: PLC0415
+
+    return ErasureService(
+        account_service(),
+        subscription_service(),
+        closing_service(),
+        _customer_data(),
+        _archives(),
+        _data_rights_queue(),
+        SystemClock(),
+        _retrier(),
+        quiet=timedelta(seconds=settings().quiet_seconds),
     )
 
 

@@ -18,6 +18,8 @@ class Settings:
     ----------
     stage
         ``local``, ``dev``, ``prod`` or whatever the operator calls it.
+    quiet_seconds
+        How long the longest request goes on after its customer was stopped.
     test_clocks
         Whether customers can have a test clock; never on a production stage.
     stripe_webhook_secret
@@ -46,6 +48,9 @@ class Settings:
     credentials_key: str = ""
     loopback_egress: bool = False
     vendors_endpoint: str | None = None
+    data_rights_queue_url: str = ""
+    archives_bucket: str = ""
+    quiet_seconds: int = 0
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
@@ -69,6 +74,9 @@ class Settings:
             # Whatever a function elsewhere is told, it never goes where only it can go.
             loopback_egress=local and environment.get("LOOPBACK_EGRESS") == "allowed",
             vendors_endpoint=environment.get("VENDORS_ENDPOINT") if local else None,
+            data_rights_queue_url=environment.get("DATA_RIGHTS_QUEUE_URL", ""),
+            archives_bucket=environment.get("ARCHIVES_BUCKET", ""),
+            quiet_seconds=int(environment.get("QUIET_SECONDS", "0")),
         )
 
 

@@ -107,6 +107,8 @@ class Admin:
             statements=lambda: self.world.statement_service,
             closings=lambda: self.world.closing_service,
             month_end=lambda: self.world.month_end,
+            exports=lambda: self.world.export_service,
+            erasures=lambda: self.world.erasure_service,
             test_clocks=test_clocks,
         )
         self.handler = entry_point(app)

@@ -15,7 +15,14 @@ from flowstack_core.adapters.stripe_events import StripeEvents
 from flowstack_core.domain.errors import ConflictError, SignatureRejectedError
 from flowstack_core.domain.payments import Governing, Standing
 from flowstack_core.domain.plans import Tier
-from flowstack_core.domain.subscriptions import Origin, PendingChange, Subscription, Terms, undo
+from flowstack_core.domain.subscriptions import (
+    Origin,
+    PendingChange,
+    Subscription,
+    Terms,
+    end,
+    undo,
+)
 from flowstack_core.services.payments import PaymentService, Receipt
 from flowstack_core.services.ports import Customer, StoreContentionError
 from flowstack_core.services.subscriptions import cancellation
@@ -176,6 +183,13 @@ def test_what_is_not_for_us_is_taken_and_nothing_is_kept(
     assert payments.deliver(body).ignored == reason
     assert payments.store == InMemoryPaymentStore(lock=payments.store.lock)
     assert payments.acts == []
+
+
+def test_of_a_customer_that_is_being_erased_nothing_is_kept(payments: Payments) -> None:
+    subscriptions = payments.world.tables.subscriptions
+    subscriptions[payments.world.customer_id] = end(payments.subscription, NOON)
+    assert payments.deliver(checkout()).ignored == "account_closed"
+    assert payments.store == InMemoryPaymentStore(lock=payments.store.lock)
 
 
 def test_an_event_that_nobody_signed_is_refused_and_nothing_is_kept(payments: Payments) -> None:

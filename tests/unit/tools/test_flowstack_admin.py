@@ -127,6 +127,8 @@ def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operat
         statements=lambda: world.statement_service,
         closings=lambda: world.closing_service,
         month_end=lambda: world.month_end,
+        exports=lambda: world.export_service,
+        erasures=lambda: world.erasure_service,
         test_clocks=True,
     )
     handler = type("Handler", (Gateway,), {"app": api})
@@ -140,6 +142,32 @@ def write_connection(project: Path, url: str) -> None:
     (project / ".local").mkdir(exist_ok=True)
     facts = {"api_url": url, "region": "us-east-1", "stage": "local", "ca_file": None}
     (project / ".local" / "stack.json").write_text(json.dumps(facts))
+
+
+# --- data rights ---------------------------------------------------------------------------
+
+
+def test_an_export_is_started_and_its_link_shown_when_it_is_ready(operator: Operator) -> None:
+    customer_id = operator.customer()
+    export = operator.json("data", "export", customer_id)["export"]
+    assert (export["status"], export["url"]) == ("running", None)
+    export_id = export["export_id"]
+    for step in range(2):
+        operator.world.export_service.step(customer_id, export_id, step)
+    shown = operator.text("data", "export-status", customer_id, export_id)
+    assert "ready" in shown
+    assert f"https://archives.example/{export_id}" in shown.replace("\n", "")
+
+
+def test_an_erasure_wants_the_id_twice_and_tells_how_far_it_is(operator: Operator) -> None:
+    customer_id = operator.customer()
+    refused = operator.run("data", "erase", customer_id, "--confirm", "cus_other")
+    assert refused.exit_code != 0
+    assert "confirm must repeat" in refused.stderr
+    assert operator.run("data", "erase-status", customer_id).exit_code != 0
+    erasure = operator.json("data", "erase", customer_id, "--confirm", customer_id)["erasure"]
+    assert erasure["status"] == "deleting"
+    assert "deleting" in operator.text("data", "erase-status", customer_id)
 
 
 # --- customers and keys --------------------------------------------------------------------

@@ -123,6 +123,8 @@ def encode_subscription(subscription: Subscription) -> dict[str, Any]:
     }
     if subscription.pending is not None:
         item["pending"] = _encode_pending(subscription.pending)
+    if subscription.ended_at is not None:
+        item["ended_at"] = instant_value(subscription.ended_at)
     return item
 
 
@@ -133,6 +135,7 @@ def decode_subscription(item: Item) -> Subscription:
         terms=decode_terms(item["terms"]["M"]),
         version=read_integer(item, "version"),
         pending=_decode_pending(item["pending"]["M"]) if "pending" in item else None,
+        ended_at=read_optional_instant(item, "ended_at"),
     )
 
 

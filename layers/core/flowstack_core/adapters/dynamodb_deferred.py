@@ -1,7 +1,9 @@
 """Deferred requests in the table of the sessions.
 
 Two items a request: its *state*, which is read and written all the time, and its *body*, which is
-written once and read by whoever runs it. Both expire a day after the request was accepted.
+written once and read by whoever runs it. Both expire a day after the request was accepted. They
+stand in one partition a customer, so that they can be listed when the customer is to be erased;
+ids are random, so DynamoDB can split it.
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ MAX_BODY_BYTES = 390_000
 
 def request_key(customer_id: str, request_id: str, part: str) -> dict[str, Any]:
     """Return the key of a request's ``STATE`` or ``BODY``: of the customer who sent it."""
-    return {"pk": string(f"REQUEST#{customer_id}#{escaped(request_id)}"), "sk": string(part)}
+    return {
+        "pk": string(f"REQUESTS#{customer_id}"),
+        "sk": string(f"{escaped(request_id)}#{part}"),
+    }
 
 
 def decode_request(item: Item) -> DeferredRequest:

@@ -1,6 +1,7 @@
 """What a payment provider has said, in the table of accounts.
 
-One item a subscription of the provider's, one a payer, one a customer. Every write names what it
+One item a subscription of the provider's, one a payer, one a customer; and one that lists each of
+the former under its customer, for exports and erasures. Every write names what it
 expects to find, so that events handled side by side lose nothing of each other.
 """
 
@@ -41,6 +42,11 @@ def standing_key(subscription_id: str) -> dict[str, Any]:
 def payer_key(payer_id: str) -> dict[str, Any]:
     """Return the key of a payer's link to a customer."""
     return {"pk": string(f"PAYMENT#{payer_id}"), "sk": string("PAYER")}
+
+
+def name_key(customer_id: str, name: str) -> dict[str, Any]:
+    """Return the key under which a customer's subscriptions and payers are listed."""
+    return {"pk": string(f"PAYMENTS#{customer_id}"), "sk": string(name)}
 
 
 def governing_key(customer_id: str) -> dict[str, Any]:
@@ -160,6 +166,8 @@ class DynamoDBPaymentStore:
 
     def replace_standing(self, before: Standing | None, after: Standing) -> bool:
         """Put ``after`` in the place of ``before``; ``False`` if that is not what stands there."""
+        if after.customer_id is not None and (before is None or before.customer_id is None):
+            self._list(after.customer_id, after.subscription_id)
         found = self._put(put_standing(self._table, before, after))
         return found is None or found.get("told_by") == string(after.told_by)
 
@@ -170,9 +178,15 @@ class DynamoDBPaymentStore:
 
     def link_payer(self, payer_id: str, customer_id: str) -> None:
         """Remember whom a payer pays for; the last link stays."""
+        self._list(customer_id, payer_id)
         item = {**payer_key(payer_id), "customer_id": string(customer_id)}
         with contention():
             self._client.put_item(TableName=self._table, Item=item)
+
+    def _list(self, customer_id: str, name: str) -> None:
+        """List what is about to be written: nothing of a customer is ever there unlisted."""
+        with contention():
+            self._client.put_item(TableName=self._table, Item=name_key(customer_id, name))
 
     def govern(self, customer_id: str, governing: Governing) -> bool:
         """Let a subscription decide the customer's plan, unless one begun later does."""

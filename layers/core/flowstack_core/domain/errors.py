@@ -133,6 +133,12 @@ class UpgradeNotSelfServiceError(FlowStackError):
     code = "UPGRADE_NOT_SELF_SERVICE"
 
 
+class AccountClosedError(FlowStackError):
+    """The customer's data is being erased: nothing starts or changes any more."""
+
+    code = "ACCOUNT_CLOSED"
+
+
 class QuotaExceededError(FlowStackError):
     """All sessions of the period are used (Q1); running ones go on (Q2)."""
 

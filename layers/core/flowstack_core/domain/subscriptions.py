@@ -15,7 +15,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from flowstack_core.domain.errors import ConflictError, UpgradeNotSelfServiceError
+from flowstack_core.domain.errors import (
+    AccountClosedError,
+    ConflictError,
+    UpgradeNotSelfServiceError,
+)
 from flowstack_core.domain.periods import Period, instant
 from flowstack_core.domain.plans import Tier, plan_for
 
@@ -113,12 +117,32 @@ class Subscription:
     """A customer's terms, with the version that every change raises by one.
 
     Counters remember the version they were opened with, so that a stale one is recognised.
+
+    Attributes
+    ----------
+    ended_at
+        When the customer was stopped for good. From then on nothing starts and nothing changes.
     """
 
     customer_id: str
     terms: Terms
     version: int = 1
     pending: PendingChange | None = None
+    ended_at: datetime | None = None
+
+    def ensure_running(self) -> None:
+        """Make sure that the customer was not stopped.
+
+        Raises
+        ------
+        AccountClosedError
+            It was.
+        """
+        if self.ended_at is not None:
+            raise AccountClosedError(
+                "This account is closed.",
+                details={"closed_at": instant(self.ended_at)},
+            )
 
     def terms_in(self, period: Period) -> Terms:
         """Return the terms in force in ``period`` (the oldest one not closed, or a later one)."""
@@ -268,8 +292,23 @@ def undo(subscription: Subscription, now: datetime) -> Subscription:
     return replace(settled, pending=waiting.covers)
 
 
+def end(subscription: Subscription, now: datetime) -> Subscription:
+    """Return the subscription after its customer was stopped for good at ``now``.
+
+    The period that runs costs what it costs, without proration (P2); nothing is paid after it.
+    Ending again changes nothing.
+    """
+    if subscription.ended_at is not None:
+        return subscription
+    period, nothing = Period.containing(now), Terms.of(Tier.FREE)
+    settled = _changing(subscription, period)
+    pending = None if settled.terms == nothing else PendingChange(nothing, period.next())
+    return replace(settled, pending=pending, ended_at=now)
+
+
 def _changing(subscription: Subscription, period: Period) -> Subscription:
     """Return what a change in ``period`` starts from, under the version the change will have."""
+    subscription.ensure_running()
     settled = subscription.settled(period)
     return replace(settled, version=subscription.version + 1)
 

@@ -116,6 +116,12 @@ class CreditBody(_Body):
     request_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")] | None = None
 
 
+class ErasureBody(_Body):
+    """``POST /admin/customers/{id}/erasure``: ``confirm`` repeats the customer's id."""
+
+    confirm: Annotated[str, Field(max_length=64)]
+
+
 class ClockBody(_Body):
     """``PUT /admin/customers/{id}/clock``."""
 

@@ -23,11 +23,14 @@ from flowstack_core.http.admin_billing_routes import (
     add_month_end_routes,
 )
 from flowstack_core.http.admin_bodies import ClockBody, CreditBody, CustomerBody, KeyBody
+from flowstack_core.http.admin_data_rights_routes import add_data_rights_routes
 from flowstack_core.http.resolver import create_app, json_response, operator_of
 from flowstack_core.http.statement_responses import PERIOD_PATTERN
 from flowstack_core.services.accounts import AccountService, CustomerClock, IssuedKey
 from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.documents import subscription_document
+from flowstack_core.services.erasures import ErasureService
+from flowstack_core.services.exports import ExportService
 from flowstack_core.services.month_end import MonthEndService
 from flowstack_core.services.ports import AuditRecord, Customer
 from flowstack_core.services.statements import StatementService
@@ -116,6 +119,8 @@ def admin_app(
     statements: Callable[[], StatementService],
     closings: Callable[[], ClosingService],
     month_end: Callable[[], MonthEndService],
+    exports: Callable[[], ExportService],
+    erasures: Callable[[], ErasureService],
     test_clocks: bool,
 ) -> APIGatewayRestResolver:
     """Return the resolver. The services are asked for on the first request.
@@ -129,6 +134,7 @@ def admin_app(
     _add_usage(app, usage)
     add_billing_routes(app, accounts, subscriptions, statements, closings)
     add_month_end_routes(app, month_end)
+    add_data_rights_routes(app, exports, erasures)
     if test_clocks:
         _add_clocks(app, accounts)
     return app

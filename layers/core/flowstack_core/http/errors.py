@@ -28,6 +28,7 @@ STATUS: Mapping[type[FlowStackError], HTTPStatus] = MappingProxyType(
         errors.ProviderCredentialsRejectedError: HTTPStatus.BAD_REQUEST,
         errors.TierLimitationError: HTTPStatus.FORBIDDEN,
         errors.UpgradeNotSelfServiceError: HTTPStatus.FORBIDDEN,
+        errors.AccountClosedError: HTTPStatus.FORBIDDEN,
         errors.QuotaExceededError: HTTPStatus.TOO_MANY_REQUESTS,
         errors.RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
         errors.IdempotencyConflictError: HTTPStatus.CONFLICT,

@@ -141,7 +141,7 @@ class AccountService:
             raise InvalidRequestError(
                 "expires_at must lie in the future.", details={"field": "expires_at"}
             )
-        self.customer(customer_id)
+        self._running(customer_id)
         issued = self._mint(customer_id, name, expires_at, now)
         audit = self._audit(
             actor, customer_id, "key.issue", None, {"key_id": issued.record.key_id, "name": name}
@@ -188,7 +188,7 @@ class AccountService:
             credited = self._credited(customer_id, audit_id, sessions)
             if credited is not None:
                 return credited
-            _, subscription = self.customer(customer_id)
+            subscription = self._running(customer_id)
             period = Period.containing(self._clocks.for_customer(customer_id).now())
             facts = {"sessions": sessions, "reason": reason, "period": period.name}
             audit = self._audit(actor, customer_id, "sessions.credit", None, facts, audit_id)
@@ -227,7 +227,7 @@ class AccountService:
         """
         if self._test_clocks is None:
             raise NotFoundError("Test clocks do not exist on this stage.")
-        self.customer(customer_id)
+        self._running(customer_id)
         before = self._test_clocks.offset_seconds(customer_id)
         system_now = self._system_clock.now()
         now = system_now + timedelta(seconds=before)
@@ -241,6 +241,12 @@ class AccountService:
             raise ConflictError("The clock is being moved by somebody else; try again.")
         self._closings.close_due(customer_id, at_most=_CLOSED_BY_A_MOVE)
         return CustomerClock(target, after)
+
+    def _running(self, customer_id: str) -> Subscription:
+        """Return the subscription of a customer that was not stopped."""
+        _, subscription = self.customer(customer_id)
+        subscription.ensure_running()
+        return subscription
 
     def _write(self, write: Callable[[], bool]) -> bool:
         """Carry out a write of the store, again and again where it meets contention."""

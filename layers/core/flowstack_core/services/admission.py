@@ -256,6 +256,7 @@ class Admission:
         subscription = self._retry(lambda: self._subscriptions.subscription(customer_id), budget)
         if subscription is None:
             raise _no_subscription(customer_id)
+        subscription.ensure_running()
         if usage is not None and usage.subscription_version >= subscription.version:
             return False
         found: Subscription = subscription

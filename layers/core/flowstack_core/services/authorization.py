@@ -33,6 +33,6 @@ class AuthorizationService:
         if not record.usable(now):
             return None
         subscription = self._subscriptions.subscription(record.customer_id)
-        if subscription is None:
+        if subscription is None or subscription.ended_at is not None:
             return None
         return record, subscription.terms_in(Period.containing(now)).tier

@@ -70,7 +70,10 @@ class ClosingService:
         for customer_id in page.customer_ids:
             facts = found.get(customer_id)
             if facts is None:
-                failed[customer_id] = "There is no such customer."
+                if self._closed_before_erasure(customer_id, page.period):
+                    closed.append(customer_id)
+                else:
+                    failed[customer_id] = "There is no such customer."
                 continue
             if not page.period.ended(self._now(facts)):
                 not_ended.append(customer_id)
@@ -95,11 +98,21 @@ class ClosingService:
             closed += 1
         return closed
 
+    def close_through(self, customer_id: str, last: Period) -> None:
+        """Close the customer's periods up to ``last``, whether or not that one has ended."""
+        facts = self._read([customer_id], last).get(customer_id)
+        if facts is not None:
+            self._close(facts, last)
+
     def still_open(self, page: ClosePage) -> ClosePage:
         """Return the page without the customers who are closed already."""
         found = self._read(page.customer_ids, page.period)
         left = tuple(c for c in page.customer_ids if c not in found or not found[c].closed)
         return ClosePage(page.period, page.number, left)
+
+    def _closed_before_erasure(self, customer_id: str, period: Period) -> bool:
+        """Whether a customer that is gone has its statement: erasing closes, then deletes."""
+        return self._run(lambda: self._closings.statement(customer_id, period)) is not None
 
     def _close(self, facts: ClosingFacts, period: Period) -> None:
         first = Period.containing(facts.customer.created_at)

@@ -90,8 +90,8 @@ class PaymentService:
         customer_id = self._customer_of(event, known)
         if known is None and event.customer_id is None and not event.names_a_plan:
             return Receipt(event.event_id, ignored="not_flowstack")
-        if customer_id is not None and self._accounts.subscription(customer_id) is None:
-            return Receipt(event.event_id, ignored="unknown_customer")
+        if customer_id is not None and (refusal := self._refusal(customer_id)) is not None:
+            return Receipt(event.event_id, ignored=refusal)
         standing = self._merge(event, customer_id)
         if standing.customer_id is None:
             return Receipt(event.event_id, ignored="not_linked_yet")
@@ -101,6 +101,13 @@ class PaymentService:
         if ignored is None and standing.told_by != event.event_id:
             ignored = "nothing_new"
         return Receipt(event.event_id, standing.customer_id, ignored)
+
+    def _refusal(self, customer_id: str) -> str | None:
+        """Return why nothing of a customer's payments is kept: it is none, or being erased."""
+        subscription = self._accounts.subscription(customer_id)
+        if subscription is None:
+            return "unknown_customer"
+        return None if subscription.ended_at is None else "account_closed"
 
     def _customer_of(self, event: PaymentEvent, known: Standing | None) -> str | None:
         if event.customer_id is not None:

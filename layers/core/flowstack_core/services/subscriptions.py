@@ -23,6 +23,7 @@ from flowstack_core.domain.subscriptions import (
     Terms,
     cancel,
     change_terms,
+    end,
     schedule_downgrade,
     undo,
 )
@@ -82,6 +83,11 @@ def move_to(terms: Terms, origin: Origin = Origin.OPERATOR) -> Command:
     return Command(
         "subscription.change", lambda found, now: change_terms(found, terms, now, origin)
     )
+
+
+def ending() -> Command:
+    """Return the operator's command to stop a customer for good."""
+    return Command("subscription.end", end)
 
 
 @dataclass(frozen=True, slots=True)

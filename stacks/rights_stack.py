@@ -1,0 +1,94 @@
+"""Exports and erasures of customers' data: the queue that carries their steps, who does them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk import aws_lambda_event_sources as event_sources
+from constructs import Construct
+
+from stacks.constructs.function import StageFunction
+from stacks.constructs.layer import CoreLayer
+from stacks.constructs.queue import DeadLetters, WorkQueue, may_send, patient_visibility
+from stacks.data_stack import DataStack
+from stacks.sources import Sources
+from stacks.stage import Stage
+
+STEP_TIMEOUT = Duration.seconds(120)
+"""A step stops by itself after 45 seconds; what is left of it is for one slow write."""
+
+STEPS_AT_ONCE = 5
+
+_EVERYTHING = (
+    *("GetItem", "BatchGetItem", "Query", "ConditionCheckItem"),
+    *("PutItem", "UpdateItem", "DeleteItem"),
+)
+"""Closing what is owed, reading all, deleting all."""
+
+
+class RightsStack(Stack):
+    """Gives customers their data, and deletes it.
+
+    Attributes
+    ----------
+    variables
+        What a function has to be told that starts exports and erasures.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        stage: Stage,
+        sources: Sources,
+        data: DataStack,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(scope, construct_id, **kwargs)
+        self.dead_letters = DeadLetters(self, "RightsDeadLetters", stage=stage, name="rights")
+        self.steps = WorkQueue(
+            self,
+            "RightsSteps",
+            stage=stage,
+            name="rights",
+            visibility_timeout=patient_visibility(STEP_TIMEOUT),
+            dead_letters=self.dead_letters,
+        )
+        self.variables: Mapping[str, str] = {
+            "DATA_RIGHTS_QUEUE_URL": self.steps.queue_url,
+            "ARCHIVES_BUCKET": data.archives.bucket.bucket_name,
+            "QUIET_SECONDS": str(int(stage.quiet.to_seconds())),
+        }
+        self.worker = StageFunction(
+            self,
+            "Rights",
+            stage=stage,
+            sources=sources,
+            layer=CoreLayer(self, "Core", stage=stage, sources=sources),
+            name="rights",
+            description="Does the steps of exports and erasures of customers' data",
+            timeout=STEP_TIMEOUT,
+            memory_mb=1024,
+            tables=[
+                data.accounts.access(*_EVERYTHING),
+                data.usage.access(*_EVERYTHING),
+                data.sessions.access("Query", "DeleteItem"),
+                data.vault.access("Query", "DeleteItem"),
+            ],
+            statements=[may_send(self.steps), *data.archives.may_write()],
+            environment=self.variables,
+        )
+        data.archives.acknowledge_on(self.worker.role)
+        self.worker.alias.add_event_source(
+            event_sources.SqsEventSource(
+                self.steps,
+                batch_size=1,
+                max_concurrency=STEPS_AT_ONCE,
+                report_batch_item_failures=True,
+            )
+        )
+        CfnOutput(self, "RightsFunctionName", value=self.worker.function.function_name)
+        CfnOutput(self, "RightsDeadLettersUrl", value=self.dead_letters.queue_url)
