@@ -151,6 +151,7 @@ lock: .venv/.uv ## Resolve requirements/*.lock anew: make lock ARGS=--upgrade
 	done
 	@$(COMPILE) $(ARGS) --group client -c requirements/layer.lock -o requirements/client.lock
 	@$(COMPILE) $(ARGS) --group emulator -o requirements/emulator.lock
+	@$(COMPILE) $(ARGS) --group published -o requirements/published.lock
 	@$(COMPILE) $(ARGS) --group dev -c requirements/layer.lock -c requirements/providers.lock \
 		-c requirements/payments.lock \
 		-o requirements/dev.lock
