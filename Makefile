@@ -28,8 +28,6 @@ UV := $(BIN)/uv
 EMULATOR := .local/emulator-venv
 CDK := node_modules/.bin/cdk --app "$(PY) app.py" --no-notices --no-version-reporting
 
-# Functions whose folders each hold a module `handler`, which mypy must see one at a time.
-HANDLERS = $(wildcard functions/*/handler.py)
 UNIT_TESTS = $(wildcard tests/unit tests/infrastructure)
 SERIAL_TESTS = $(wildcard tests/contract tests/integration)
 
@@ -112,8 +110,7 @@ lint: .venv/.ready
 	@$(BIN)/ruff format --check .
 
 types: .venv/.ready
-	@$(BIN)/mypy layers/core layers/client tools stacks app.py tests
-	@for handler in $(HANDLERS); do echo "$$handler"; $(BIN)/mypy "$$handler" || exit 1; done
+	@$(BIN)/mypy layers/core layers/client tools stacks functions app.py tests
 
 bench: setup ## Count DynamoDB requests a message, import times and bundle sizes
 	@$(PY) -m tests.bench
@@ -154,6 +151,7 @@ lock: .venv/.uv ## Resolve requirements/*.lock anew: make lock ARGS=--upgrade
 	done
 	@$(COMPILE) $(ARGS) --group client -c requirements/layer.lock -o requirements/client.lock
 	@$(COMPILE) $(ARGS) --group emulator -o requirements/emulator.lock
+	@$(COMPILE) $(ARGS) --group published -o requirements/published.lock
 	@$(COMPILE) $(ARGS) --group dev -c requirements/layer.lock -c requirements/providers.lock \
 		-c requirements/payments.lock \
 		-o requirements/dev.lock

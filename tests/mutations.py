@@ -1133,6 +1133,14 @@ MUTATIONS = (
         "test_the_providers_words_are_bounded_and_hold_nothing_private",
     ),
     _mutation(
+        "Own providers",
+        "of two secrets the shorter one is withheld first, and leaves a part of the other",
+        MODEL_FAILURES,
+        ("secrets.sort(key=len, reverse=True)", "secrets.sort(key=len)"),
+        PROVIDER_TESTS,
+        "test_a_secret_that_is_part_of_another_leaves_nothing_of_it_behind",
+    ),
+    _mutation(
         "Ways out",
         "only the first address of a host is looked at",
         EGRESS,

@@ -26,7 +26,6 @@ from flowstack import (
     NotFoundError,
     QuotaExceededError,
     RateLimitError,
-    ServerError,
     TierLimitationError,
     ToolRoundsExceededError,
 )
@@ -304,15 +303,3 @@ def test_a_throttling_provider_is_tried_again_and_told_apart_from_the_quota(
         agent_of(customer, max_retries=0, conversation_id="other").chat("throttled")
     assert refused.value.error_code == "PROVIDER_RATE_LIMITED"
     stack.assert_exact(customer, 1)
-
-
-def test_a_store_that_is_down_is_a_server_error(stack: Stack, agent_of: OpenAgent) -> None:
-    customer = stack.customer()
-    agent = agent_of(customer, max_retries=0)
-    agent.get_usage()  # the gateway remembers the key
-    stack.dynamodb.control(Faults(down="close"))
-    with pytest.raises(ServerError) as failed:
-        agent.chat("Hello")
-    assert failed.value.retry_after
-    stack.dynamodb.control(Faults())
-    stack.assert_exact(customer, 0)

@@ -211,8 +211,8 @@ class _AssumedRole:
         failures = ModelFailures.of(self.credentials, request.model.model)
         started = time.monotonic()
         hint = (
-            "The role's trust policy must allow this deployment's conversation function to assume "
-            f"it with the external id {values['external_id']}."
+            "The role's trust policy must allow this deployment's conversation and worker functions"
+            f" to assume it with the external id {values['external_id']}."
         )
         with aws_errors_as(failures, when_denied=hint):
             keys = self.assume(values)

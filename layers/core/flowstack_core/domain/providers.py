@@ -27,7 +27,7 @@ _FORMS: Mapping[str, tuple[re.Pattern[str], str]] = MappingProxyType(
             re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"),
             "the name of a SageMaker endpoint",
         ),
-        # The conversation function's own role may assume roles of this name only.
+        # The roles of the functions that answer messages may assume roles of this name only.
         "role_arn": (
             re.compile(r"arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/flowstack-byok-[\w+=,.@-]{1,48}"),
             "the ARN of an IAM role whose name begins with flowstack-byok-",
