@@ -15,7 +15,7 @@ from textwrap import dedent
 from tests.support.emulator import ROOT
 
 _FENCE = re.compile(r"^(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```", re.S | re.M)
-_PLACES = (ROOT.parent / "shared/BILLING.md", Path("/work/shared/BILLING.md"))
+_BESIDE = ROOT.parent / "shared/BILLING.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Sample:
 def find_guide() -> Path | None:
     """Return where the guide is, if it is anywhere."""
     named = os.environ.get("FLOWSTACK_BILLING_GUIDE")
-    places = [Path(named)] if named else _PLACES
-    return next((place for place in places if place.is_file()), None)
+    place = Path(named) if named else _BESIDE
+    return place if place.is_file() else None
 
 
 def samples_of(guide: Path) -> list[Sample]:
