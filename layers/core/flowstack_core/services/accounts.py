@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
 from flowstack_core.domain.api_keys import RANDOM_BYTES, ApiKey, KeyRecord, mint_key
 from flowstack_core.domain.errors import (
@@ -22,6 +21,7 @@ from flowstack_core.domain.identifiers import random_id, sortable_id
 from flowstack_core.domain.periods import Period, instant
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.subscriptions import Subscription, Terms
+from flowstack_core.services.auditing import Auditor
 from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.documents import subscription_facts
 from flowstack_core.services.ports import (
@@ -92,6 +92,7 @@ class AccountService:
         self._clocks = clocks
         self._system_clock = system_clock
         self._random_bytes = random_bytes
+        self._audit = Auditor(system_clock, random_bytes).record
         self._retrier = retrier
         self._closings = closings
         self._test_clocks = test_clocks
@@ -292,26 +293,6 @@ class AccountService:
             expires_at=expires_at,
         )
         return IssuedKey(key, record)
-
-    def _audit(
-        self,
-        actor: str,
-        customer_id: str,
-        action: str,
-        before: dict[str, Any] | None,
-        after: dict[str, Any] | None,
-        audit_id: str | None = None,
-    ) -> AuditRecord:
-        now = self._system_clock.now()
-        return AuditRecord(
-            customer_id=customer_id,
-            audit_id=audit_id or sortable_id("aud", now, self._random_bytes(10)),
-            at=now,
-            actor=actor,
-            action=action,
-            before=before,
-            after=after,
-        )
 
 
 def _moved(now: datetime, advance: timedelta | None, set_to: datetime | None) -> datetime:

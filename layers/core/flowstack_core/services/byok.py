@@ -16,7 +16,6 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from flowstack_core.domain.errors import ConflictError, NotFoundError
-from flowstack_core.domain.identifiers import sortable_id
 from flowstack_core.domain.periods import instant
 from flowstack_core.domain.providers import (
     Provider,
@@ -32,8 +31,8 @@ from flowstack_core.domain.stored_credentials import (
     masked,
     plaintext_of,
 )
+from flowstack_core.services.auditing import Auditor
 from flowstack_core.services.ports import (
-    AuditRecord,
     Clock,
     CredentialCipher,
     StoredCredentialReader,
@@ -66,7 +65,7 @@ class CredentialService:
         self._store = store
         self._cipher = cipher
         self._clock = clock
-        self._random_bytes = random_bytes
+        self._audit = Auditor(clock, random_bytes).record
         self._retrier = retrier
 
     def store(
@@ -107,7 +106,8 @@ class CredentialService:
                 version=1 if before is None else before.version + 1,
             )
             action = "credentials.store" if before is None else "credentials.rotate"
-            audit = self._audit(actor, customer_id, action, before, after)
+            replaced = None if before is None else before.facts()
+            audit = self._audit(actor, customer_id, action, replaced, after.facts())
             change = partial(self._store.replace_credentials, before, after, audit)
             if self._retry(change, budget):
                 return after, before is not None
@@ -135,7 +135,7 @@ class CredentialService:
                     f"No {provider.value} credentials are stored.",
                     details={"provider": provider.value},
                 )
-            audit = self._audit(actor, customer_id, "credentials.delete", stored, None)
+            audit = self._audit(actor, customer_id, "credentials.delete", stored.facts(), None)
             if self._retry(partial(self._store.delete_credentials, stored, audit), budget):
                 return provider
         raise _busy()
@@ -144,25 +144,6 @@ class CredentialService:
         self, customer_id: str, provider: Provider, budget: TimeBudget
     ) -> StoredCredentials | None:
         return self._retry(lambda: self._store.credentials(customer_id, provider), budget)
-
-    def _audit(
-        self,
-        actor: str,
-        customer_id: str,
-        action: str,
-        before: StoredCredentials | None,
-        after: StoredCredentials | None,
-    ) -> AuditRecord:
-        now = self._clock.now()
-        return AuditRecord(
-            customer_id=customer_id,
-            audit_id=sortable_id("aud", now, self._random_bytes(10)),
-            at=now,
-            actor=actor,
-            action=action,
-            before=None if before is None else before.facts(),
-            after=None if after is None else after.facts(),
-        )
 
     def _retry(self, operation: Callable[[], Result], budget: TimeBudget) -> Result:
         return self._retrier.run(operation, budget, reserve_seconds=_DELIVERY_RESERVE_SECONDS)

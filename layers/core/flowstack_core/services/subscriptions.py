@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from flowstack_core.domain.errors import ConflictError, NotFoundError
-from flowstack_core.domain.identifiers import sortable_id
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.quota import PeriodUsage
@@ -27,6 +26,7 @@ from flowstack_core.domain.subscriptions import (
     schedule_downgrade,
     undo,
 )
+from flowstack_core.services.auditing import Auditor
 from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.documents import subscription_facts
 from flowstack_core.services.ports import (
@@ -163,7 +163,7 @@ class SubscriptionService:
         self._usage = usage
         self._clocks = clocks
         self._system_clock = system_clock
-        self._random_bytes = random_bytes
+        self._audit = Auditor(system_clock, random_bytes).record
         self._retrier = retrier
         self._closings = closings
 
@@ -204,7 +204,14 @@ class SubscriptionService:
             after = command.decide(before, now)
             if after is before:
                 return before
-            audit = self._audit(actor, command.action, before, after, audit_id)
+            audit = self._audit(
+                actor,
+                customer_id,
+                command.action,
+                subscription_facts(before),
+                subscription_facts(after),
+                audit_id,
+            )
             if self._write(before, after, Period.containing(now), audit):
                 return after
         raise ConflictError("The subscription is being changed by somebody else; try again.")
@@ -237,22 +244,3 @@ class SubscriptionService:
         patience = Patience.of(self._system_clock, _WRITE_PATIENCE)
         write = partial(self._accounts.change_subscription, before, after, period, audit)
         return self._retrier.run(write, patience, reserve_seconds=0)
-
-    def _audit(
-        self,
-        actor: str,
-        action: str,
-        before: Subscription,
-        after: Subscription,
-        audit_id: str | None,
-    ) -> AuditRecord:
-        now = self._system_clock.now()
-        return AuditRecord(
-            customer_id=before.customer_id,
-            audit_id=audit_id or sortable_id("aud", now, self._random_bytes(10)),
-            at=now,
-            actor=actor,
-            action=action,
-            before=subscription_facts(before),
-            after=subscription_facts(after),
-        )
