@@ -80,3 +80,8 @@ class Period:
 def instant(moment: datetime) -> str:
     """Write a moment the way the API does: ISO 8601 in UTC with milliseconds and ``Z``."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def optional_instant(moment: datetime | None) -> str | None:
+    """Write a moment as `instant` does, or ``None`` where there is none."""
+    return None if moment is None else instant(moment)

@@ -20,6 +20,13 @@ from flowstack_core.domain.subscriptions import Subscription, Terms
 CURRENCY = "USD"
 
 
+def dollars(cents: int, thousands: str = "") -> str:
+    """Write integer cents as dollars with two decimals, without a float between them (P5)."""
+    sign = "-" if cents < 0 else ""
+    whole = f"{abs(cents) // 100:,}".replace(",", thousands)
+    return f"{sign}{whole}.{abs(cents) % 100:02d}"
+
+
 class LineKind(StrEnum):
     """What a line of a statement is about."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Annotated, Any
 
 from aws_lambda_powertools import Logger
@@ -12,7 +11,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from flowstack_core.domain.errors import NotFoundError
 from flowstack_core.domain.month_end import MonthEndRun, Progress
-from flowstack_core.domain.periods import Period, instant
+from flowstack_core.domain.periods import Period, instant, optional_instant
 from flowstack_core.http.admin_bodies import TierBody
 from flowstack_core.http.resolver import json_response, operator_of
 from flowstack_core.http.statement_responses import (
@@ -50,8 +49,8 @@ def run_document(run: MonthEndRun) -> dict[str, Any]:
         "customers": run.customers,
         "listed": run.listed_at is not None,
         "started_at": instant(run.started_at),
-        "listed_at": _optional(run.listed_at),
-        "finished_at": _optional(run.finished_at),
+        "listed_at": optional_instant(run.listed_at),
+        "finished_at": optional_instant(run.finished_at),
     }
 
 
@@ -70,10 +69,6 @@ def progress_document(progress: Progress) -> dict[str, Any]:
         "done": progress.done,
         "failures": [{"customer_id": who, "reason": why} for who, why in failures],
     }
-
-
-def _optional(moment: datetime | None) -> str | None:
-    return None if moment is None else instant(moment)
 
 
 # --- routes --------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.openapi.params import Path
 
 from flowstack_core.domain.data_rights import Erasure, Export
-from flowstack_core.domain.periods import instant
+from flowstack_core.domain.periods import instant, optional_instant
 from flowstack_core.http.admin_billing_routes import CustomerId
 from flowstack_core.http.admin_bodies import ErasureBody
 from flowstack_core.http.resolver import json_response, operator_of
@@ -31,11 +31,11 @@ def export_document(export: Export, link: tuple[str, datetime] | None) -> dict[s
         "export_id": export.export_id,
         "status": status,
         "asked_at": instant(export.asked_at),
-        "ready_at": _optional(export.ready_at),
-        "expires_at": _optional(export.expires_at),
+        "ready_at": optional_instant(export.ready_at),
+        "expires_at": optional_instant(export.expires_at),
         "records": dict(sorted(export.counts.items())),
         "url": url,
-        "url_expires_at": _optional(url_expires_at),
+        "url_expires_at": optional_instant(url_expires_at),
     }
 
 
@@ -45,16 +45,12 @@ def erasure_document(erasure: Erasure) -> dict[str, Any]:
         "status": erasure.phase.value,
         "actor": erasure.actor,
         "asked_at": instant(erasure.asked_at),
-        "stopped_at": _optional(erasure.stopped_at),
-        "deletes_after": _optional(erasure.not_before),
-        "finished_at": _optional(erasure.finished_at),
-        "expires_by": _optional(erasure.gone_by),
+        "stopped_at": optional_instant(erasure.stopped_at),
+        "deletes_after": optional_instant(erasure.not_before),
+        "finished_at": optional_instant(erasure.finished_at),
+        "expires_by": optional_instant(erasure.gone_by),
         "deleted": dict(sorted(erasure.counts.items())),
     }
-
-
-def _optional(moment: datetime | None) -> str | None:
-    return None if moment is None else instant(moment)
 
 
 def add_data_rights_routes(

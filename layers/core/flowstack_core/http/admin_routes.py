@@ -7,7 +7,6 @@ name another. A key's text is in the answer that makes it and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Annotated, Any
 
 from aws_lambda_powertools import Logger
@@ -15,7 +14,7 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from flowstack_core.domain.errors import NotFoundError
-from flowstack_core.domain.periods import Period, instant
+from flowstack_core.domain.periods import Period, instant, optional_instant
 from flowstack_core.domain.subscriptions import Subscription
 from flowstack_core.http.admin_billing_routes import (
     CustomerId,
@@ -64,7 +63,7 @@ def key_document(key: IssuedKey) -> dict[str, Any]:
         "name": key.record.name,
         "text": key.key.text,
         "created_at": instant(key.record.created_at),
-        "expires_at": _optional(key.record.expires_at),
+        "expires_at": optional_instant(key.record.expires_at),
         "notice": _SHOWN_ONCE,
     }
 
@@ -102,10 +101,6 @@ def clock_document(customer_id: str, clock: CustomerClock) -> dict[str, Any]:
         "now": instant(clock.now),
         "offset_seconds": clock.offset_seconds,
     }
-
-
-def _optional(moment: datetime | None) -> str | None:
-    return None if moment is None else instant(moment)
 
 
 # --- routes --------------------------------------------------------------------------------
@@ -185,8 +180,8 @@ def _add_keys(app: APIGatewayRestResolver, accounts: Callable[[], AccountService
                 "masked": key.masked,
                 "status": key.status(now),
                 "created_at": instant(key.created_at),
-                "expires_at": _optional(key.expires_at),
-                "revoked_at": _optional(key.revoked_at),
+                "expires_at": optional_instant(key.expires_at),
+                "revoked_at": optional_instant(key.revoked_at),
             }
             for key in accounts().keys(customer_id)
         ]

@@ -7,7 +7,7 @@ import hashlib
 from html import escape
 from string import Template
 
-from flowstack_core.domain.statements import CURRENCY, Line, Statement
+from flowstack_core.domain.statements import CURRENCY, Line, Statement, dollars
 from flowstack_core.domain.subscriptions import Terms
 
 _STYLE = """
@@ -125,6 +125,4 @@ def _terms(terms: Terms) -> str:
 
 
 def _amount(cents: int) -> str:
-    """Write dollars with two decimals, from integer cents (P5)."""
-    sign = "-" if cents < 0 else ""
-    return f"{sign}{abs(cents) // 100:,}.{abs(cents) % 100:02d}"
+    return dollars(cents, thousands=",")

@@ -10,7 +10,7 @@ from typing import Any
 
 from flowstack_core.domain.errors import InvalidRequestError, NotFoundError
 from flowstack_core.domain.periods import Period
-from flowstack_core.domain.statements import Statement
+from flowstack_core.domain.statements import Statement, dollars
 from flowstack_core.services.ports import StatementStore
 
 CSV_COLUMNS = (
@@ -92,7 +92,7 @@ def statements_csv(documents: Iterable[Mapping[str, Any]]) -> str:
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(CSV_COLUMNS)
     for document in documents:
-        whole = {**document, "total": _dollars(document["total_cents"])}
+        whole = {**document, "total": dollars(document["total_cents"])}
         for number, line in enumerate(document["lines"], start=1):
             row = {
                 **whole,
@@ -100,15 +100,10 @@ def statements_csv(documents: Iterable[Mapping[str, Any]]) -> str:
                 "period": document["period"],
                 "line": number,
                 "line_period": line["period"],
-                "amount": _dollars(line["amount_cents"]),
+                "amount": dollars(line["amount_cents"]),
             }
             writer.writerow([row[column] for column in CSV_COLUMNS])
     return text.getvalue()
-
-
-def _dollars(cents: int) -> str:
-    sign = "-" if cents < 0 else ""
-    return f"{sign}{abs(cents) // 100}.{abs(cents) % 100:02d}"
 
 
 def _period_of(cursor: str) -> Period:
