@@ -18,14 +18,11 @@ import boto3
 from botocore.config import Config
 
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
-from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
-from flowstack_core.adapters.kms import KmsCredentialCipher
 from flowstack_core.adapters.system import RandomIds, SystemClock, TestClocks
 from flowstack_core.services.admission import Admission
 from flowstack_core.services.authorization import AuthorizationService
-from flowstack_core.services.byok import CredentialFinder, CredentialService
 from flowstack_core.services.conversations import ConversationService
 from flowstack_core.services.expiry import ExpiryService
 from flowstack_core.services.ports import CustomerClocks, EventPublisher
@@ -39,11 +36,14 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
     from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
+    from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
     from flowstack_core.adapters.dynamodb_customer_data import DynamoDBCustomerData
+    from flowstack_core.adapters.kms import KmsCredentialCipher
     from flowstack_core.adapters.s3_archives import S3Archives
     from flowstack_core.adapters.sqs_data_rights import SQSDataRightsQueue
     from flowstack_core.adapters.sqs_month_end import SQSMonthEndQueue
     from flowstack_core.services.accounts import AccountService
+    from flowstack_core.services.byok import CredentialService
     from flowstack_core.services.closing import ClosingService
     from flowstack_core.services.deferred import DeferredRequests, DeferredRunner
     from flowstack_core.services.erasures import ErasureService
@@ -90,6 +90,11 @@ def patient_client() -> DynamoDBClient:
 
 
 @cache
+def _patient_sqs() -> SQSClient:
+    return boto3.client("sqs")
+
+
+@cache
 def kms_client() -> KMSClient:
     """Return the client that seals and opens stored credentials: services retry, it does not."""
     return boto3.client("kms", config=_config(attempts=1))
@@ -119,10 +124,14 @@ def _closings(client: DynamoDBClient) -> DynamoDBClosingStore:
 
 
 def _credentials(client: DynamoDBClient) -> DynamoDBCredentialStore:
+    from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore  # noqa: PLC0415
+
     return DynamoDBCredentialStore(client, settings().accounts_table)
 
 
 def _cipher() -> KmsCredentialCipher:
+    from flowstack_core.adapters.kms import KmsCredentialCipher  # noqa: PLC0415
+
     return KmsCredentialCipher(kms_client, settings().credentials_key)
 
 
@@ -157,6 +166,7 @@ def conversation_service() -> ConversationService:
     from flowstack_core.adapters.provider_clients import ProviderClients  # noqa: PLC0415
     from flowstack_core.domain.catalogue import default_catalogue  # noqa: PLC0415
     from flowstack_core.domain.fair_use import FairUseMeter  # noqa: PLC0415
+    from flowstack_core.services.byok import CredentialFinder  # noqa: PLC0415
 
     client = hot_path_client()
     retrier = _retrier()
@@ -266,7 +276,7 @@ def _month_end_queue() -> SQSMonthEndQueue:
     from flowstack_core.adapters.sqs_month_end import SQSMonthEndQueue  # noqa: PLC0415
 
     return SQSMonthEndQueue(
-        boto3.client("sqs"),
+        _patient_sqs(),
         settings().steps_queue_url,
         settings().closes_queue_url,
         settings().closes_dead_letters_url,
@@ -314,6 +324,8 @@ def event_publisher() -> EventPublisher:
 @cache
 def credential_service() -> CredentialService:
     """Return the service behind ``/api/byok-credentials``."""
+    from flowstack_core.services.byok import CredentialService  # noqa: PLC0415
+
     return CredentialService(
         _credentials(hot_path_client()), _cipher(), SystemClock(), os.urandom, _retrier()
     )
@@ -404,7 +416,7 @@ def _archives() -> S3Archives:
 def _data_rights_queue() -> SQSDataRightsQueue:
     from flowstack_core.adapters.sqs_data_rights import SQSDataRightsQueue  # noqa: PLC0415
 
-    return SQSDataRightsQueue(boto3.client("sqs"), settings().data_rights_queue_url)
+    return SQSDataRightsQueue(_patient_sqs(), settings().data_rights_queue_url)
 
 
 @cache
