@@ -152,7 +152,7 @@ def fence_counter(table: str, basis: PeriodUsage | None, closed: PeriodUsage) ->
                 " AND price_cents = :price AND subscription_version = :version"
             ),
             "ExpressionAttributeValues": {
-                ":now": {"S": encode_usage(closed)["closed_at"]["S"]},
+                ":now": encode_usage(closed)["closed_at"],
                 ":used": number(basis.sessions_used),
                 ":managed": number(basis.managed_sessions),
                 ":limit": number(basis.session_limit),
