@@ -16,6 +16,7 @@ from stacks.constructs.function import StageFunction
 from stacks.constructs.layer import CoreLayer
 from stacks.constructs.queue import DeadLetters, WorkQueue, may_send, patient_visibility
 from stacks.constructs.schedule import StageSchedule
+from stacks.constructs.stream import listen
 from stacks.data_stack import BY_KIND, DataStack
 from stacks.sources import Sources
 from stacks.stage import Stage
@@ -37,8 +38,6 @@ STATEMENT_WRITTEN = {
     "dynamodb": {"Keys": {"sk": {"S": lambda_.FilterRule.begins_with("STATEMENT#")}}},
 }
 """A new statement; counters and the books of the month end are of no interest."""
-
-STATEMENT_RETRIES = 10
 
 
 class BillingStack(Stack):
@@ -186,18 +185,8 @@ class BillingStack(Stack):
             ],
             environment={"EVENT_BUS_NAME": self.bus.event_bus_name},
         )
-        function.alias.add_event_source(
-            event_sources.DynamoEventSource(
-                data.usage.resource,
-                starting_position=lambda_.StartingPosition.TRIM_HORIZON,
-                batch_size=100,
-                max_batching_window=Duration.seconds(1),
-                bisect_batch_on_error=True,
-                report_batch_item_failures=True,
-                retry_attempts=STATEMENT_RETRIES,
-                on_failure=event_sources.SqsDlq(self.statements_dead_letters),
-                filters=[lambda_.FilterCriteria.filter(STATEMENT_WRITTEN)],
-            )
+        listen(
+            function, data.usage, to=STATEMENT_WRITTEN, dead_letters=self.statements_dead_letters
         )
         return function
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from aws_cdk import CfnOutput, Duration, Stack
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_lambda_event_sources as event_sources
 from constructs import Construct
 
 from stacks.constructs.function import StageFunction
 from stacks.constructs.layer import CoreLayer
 from stacks.constructs.queue import DeadLetters
+from stacks.constructs.stream import listen
 from stacks.data_stack import DataStack
 from stacks.sources import Sources
 from stacks.stage import Stage
@@ -21,8 +21,6 @@ LIVE_SESSION_REMOVED = {
     "dynamodb": {"Keys": {"sk": {"S": lambda_.FilterRule.is_equal("SESSION")}}},
 }
 """The deletion of a conversation's live session; transcripts and records are of no interest."""
-
-RETRIES = 10
 
 
 class LifecycleStack(Stack):
@@ -55,21 +53,6 @@ class LifecycleStack(Stack):
                 data.usage.access("UpdateItem"),
             ],
         )
-        self._listen(data)
+        listen(self.expiry, data.sessions, to=LIVE_SESSION_REMOVED, dead_letters=self.dead_letters)
         CfnOutput(self, "ExpiryFunctionName", value=self.expiry.function.function_name)
         CfnOutput(self, "ExpiryDeadLettersUrl", value=self.dead_letters.queue_url)
-
-    def _listen(self, data: DataStack) -> None:
-        self.expiry.alias.add_event_source(
-            event_sources.DynamoEventSource(
-                data.sessions.resource,
-                starting_position=lambda_.StartingPosition.TRIM_HORIZON,
-                batch_size=100,
-                max_batching_window=Duration.seconds(1),
-                bisect_batch_on_error=True,
-                report_batch_item_failures=True,
-                retry_attempts=RETRIES,
-                on_failure=event_sources.SqsDlq(self.dead_letters),
-                filters=[lambda_.FilterCriteria.filter(LIVE_SESSION_REMOVED)],
-            )
-        )
