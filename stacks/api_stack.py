@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from aws_cdk import Aws, CfnOutput, Duration, Stack
+from aws_cdk import Aws, CfnOutput, Duration
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_logs as logs
 from constructs import Construct
@@ -13,7 +13,8 @@ from constructs import Construct
 from stacks.billing_stack import BillingStack
 from stacks.constructs.acknowledgement import acknowledge
 from stacks.constructs.function import StageFunction
-from stacks.constructs.layer import ClientLayer, CoreLayer
+from stacks.constructs.function_stack import FunctionStack
+from stacks.constructs.layer import ClientLayer
 from stacks.constructs.queue import may_redrive, may_send
 from stacks.data_stack import BY_KIND, CREDENTIALS, HELD_SESSIONS, DataStack
 from stacks.deferred_requests import RequestQueue, worker_of
@@ -57,7 +58,7 @@ _ACCESS_LOG_FIELDS = {
 }
 
 
-class ApiStack(Stack):
+class ApiStack(FunctionStack):
     """What customers and the operator call."""
 
     def __init__(
@@ -72,10 +73,7 @@ class ApiStack(Stack):
         rights: RightsStack,
         **kwargs: Any,
     ) -> None:
-        super().__init__(scope, construct_id, **kwargs)
-        self._stage = stage
-        self._sources = sources
-        self._layer = CoreLayer(self, "Core", stage=stage, sources=sources)
+        super().__init__(scope, construct_id, stage=stage, sources=sources, **kwargs)
         self.authorizer = self._authorizer_function(data)
         models = ModelAccess(self, stage=stage, sources=sources, data=data)
         self.requests = RequestQueue(self, "Requests", stage=stage)
@@ -94,16 +92,6 @@ class ApiStack(Stack):
         add_gateway_responses(self.api)
         self._client = ClientLayer(self, "Client", stage=stage, sources=sources)
         self._add_outputs()
-
-    def _function(self, construct_id: str, **kwargs: Any) -> StageFunction:
-        return StageFunction(
-            self,
-            construct_id,
-            stage=self._stage,
-            sources=self._sources,
-            layer=self._layer,
-            **kwargs,
-        )
 
     def _authorizer_function(self, data: DataStack) -> StageFunction:
         return self._function(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk import CfnOutput, Duration
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -13,7 +13,7 @@ from aws_cdk import aws_lambda_event_sources as event_sources
 from constructs import Construct
 
 from stacks.constructs.function import StageFunction
-from stacks.constructs.layer import CoreLayer
+from stacks.constructs.function_stack import FunctionStack
 from stacks.constructs.queue import DeadLetters, WorkQueue, may_send, patient_visibility
 from stacks.constructs.schedule import StageSchedule
 from stacks.constructs.stream import listen
@@ -40,7 +40,7 @@ STATEMENT_WRITTEN = {
 """A new statement; counters and the books of the month end are of no interest."""
 
 
-class BillingStack(Stack):
+class BillingStack(FunctionStack):
     """Closes every customer's period once a month, and tells the bus of each statement.
 
     Attributes
@@ -61,10 +61,7 @@ class BillingStack(Stack):
         data: DataStack,
         **kwargs: Any,
     ) -> None:
-        super().__init__(scope, construct_id, **kwargs)
-        self._stage = stage
-        self._sources = sources
-        self._layer = CoreLayer(self, "Core", stage=stage, sources=sources)
+        super().__init__(scope, construct_id, stage=stage, sources=sources, **kwargs)
         self.bus = events.EventBus(self, "Bus", event_bus_name=f"FlowStack-{stage.name}")
         self.month_end_dead_letters = self._dead_letters("MonthEndDeadLetters", "month-end")
         self.steps_dead_letters = self._dead_letters("StepsDeadLetters", "steps")
@@ -108,23 +105,13 @@ class BillingStack(Stack):
     def _dead_letters(self, construct_id: str, name: str) -> DeadLetters:
         return DeadLetters(self, construct_id, stage=self._stage, name=name)
 
-    def _function(self, construct_id: str, **kwargs: Any) -> StageFunction:
-        return StageFunction(
-            self,
-            construct_id,
-            stage=self._stage,
-            sources=self._sources,
-            layer=self._layer,
-            memory_mb=512,
-            **kwargs,
-        )
-
     def _month_end_function(self, data: DataStack) -> StageFunction:
         function = self._function(
             "MonthEnd",
             name="month_end",
             description="Starts, lists and resumes the month end",
             timeout=MONTH_END_TIMEOUT,
+            memory_mb=512,
             tables=[
                 data.accounts.access(query_index=BY_KIND),
                 data.usage.access("GetItem", "PutItem", "UpdateItem", "Query"),
@@ -152,6 +139,7 @@ class BillingStack(Stack):
             name="close",
             description="Closes the period of a page of customers",
             timeout=CLOSE_TIMEOUT,
+            memory_mb=512,
             tables=[
                 data.accounts.access("BatchGetItem", "PutItem"),
                 data.usage.access("BatchGetItem", "PutItem", "UpdateItem", "Query"),
@@ -178,6 +166,7 @@ class BillingStack(Stack):
             name="statements",
             description="Tells the bus of each statement that was written",
             timeout=Duration.seconds(60),
+            memory_mb=512,
             statements=[
                 iam.PolicyStatement(
                     actions=["events:PutEvents"], resources=[self.bus.event_bus_arn]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk import CfnOutput, Duration
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from stacks.constructs.function import StageFunction
-from stacks.constructs.layer import CoreLayer
+from stacks.constructs.function_stack import FunctionStack
 from stacks.constructs.queue import DeadLetters
 from stacks.constructs.stream import listen
 from stacks.data_stack import DataStack
@@ -23,7 +22,7 @@ LIVE_SESSION_REMOVED = {
 """The deletion of a conversation's live session; transcripts and records are of no interest."""
 
 
-class LifecycleStack(Stack):
+class LifecycleStack(FunctionStack):
     """Releases sessions that ended before anything was processed (S5)."""
 
     def __init__(
@@ -36,14 +35,10 @@ class LifecycleStack(Stack):
         data: DataStack,
         **kwargs: Any,
     ) -> None:
-        super().__init__(scope, construct_id, **kwargs)
+        super().__init__(scope, construct_id, stage=stage, sources=sources, **kwargs)
         self.dead_letters = DeadLetters(self, "ExpiryDeadLetters", stage=stage, name="expiry")
-        self.expiry = StageFunction(
-            self,
+        self.expiry = self._function(
             "Expiry",
-            stage=stage,
-            sources=sources,
-            layer=CoreLayer(self, "Core", stage=stage, sources=sources),
             name="expiry",
             description="Releases sessions that expired with nothing processed",
             timeout=Duration.seconds(60),

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk import CfnOutput, Duration
 from aws_cdk import aws_lambda_event_sources as event_sources
 from constructs import Construct
 
-from stacks.constructs.function import StageFunction
-from stacks.constructs.layer import CoreLayer
+from stacks.constructs.function_stack import FunctionStack
 from stacks.constructs.queue import DeadLetters, WorkQueue, may_send, patient_visibility
 from stacks.data_stack import DataStack
 from stacks.sources import Sources
@@ -28,7 +27,7 @@ _EVERYTHING = (
 """Closing what is owed, reading all, deleting all."""
 
 
-class RightsStack(Stack):
+class RightsStack(FunctionStack):
     """Gives customers their data, and deletes it.
 
     Attributes
@@ -47,7 +46,7 @@ class RightsStack(Stack):
         data: DataStack,
         **kwargs: Any,
     ) -> None:
-        super().__init__(scope, construct_id, **kwargs)
+        super().__init__(scope, construct_id, stage=stage, sources=sources, **kwargs)
         self.dead_letters = DeadLetters(self, "RightsDeadLetters", stage=stage, name="rights")
         self.steps = WorkQueue(
             self,
@@ -62,12 +61,8 @@ class RightsStack(Stack):
             "ARCHIVES_BUCKET": data.archives.bucket.bucket_name,
             "QUIET_SECONDS": str(int(stage.quiet.to_seconds())),
         }
-        self.worker = StageFunction(
-            self,
+        self.worker = self._function(
             "Rights",
-            stage=stage,
-            sources=sources,
-            layer=CoreLayer(self, "Core", stage=stage, sources=sources),
             name="rights",
             description="Does the steps of exports and erasures of customers' data",
             timeout=STEP_TIMEOUT,
