@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from flowstack_core.domain.api_keys import KeyRecord
@@ -33,6 +33,7 @@ from flowstack_core.domain.payments import Governing, PaymentEvent, Standing
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.providers import Provider, ProviderCredentials
 from flowstack_core.domain.quota import PeriodUsage
+from flowstack_core.domain.rollups import DaySlice, DayTotal
 from flowstack_core.domain.sessions import Conversation, Session, SessionRecord
 from flowstack_core.domain.statements import Statement
 from flowstack_core.domain.stored_credentials import StoredCredentials
@@ -206,6 +207,21 @@ class Settlement:
     claim: Claim | None = None
     run: Run | None = None
     answer: dict[str, Any] | None = None
+
+
+class RollupReader(Protocol):
+    """The daily rollups of a customer. They follow the sessions by seconds."""
+
+    def days(self, customer_id: str, first: date, last: date) -> Sequence[DayTotal]:
+        """Return the days from ``first`` to ``last``, both included, on which anything started.
+
+        The oldest comes first.
+        """
+        ...
+
+    def slices(self, customer_id: str, first: date, last: date) -> Iterator[DaySlice]:
+        """Yield the same days' parts by agent and route, the oldest day first."""
+        ...
 
 
 class SessionStore(Protocol):
