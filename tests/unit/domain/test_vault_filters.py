@@ -167,8 +167,8 @@ def test_a_filter_does_not_find(found: dict[str, Any], document: dict[str, Any])
 # - arrays inside arrays: behind a number at the end of a path mongomock goes into them, MongoDB
 #   does not; and `$ne` overlooks an array that is an element.
 #
-# The examples are the same in every run: where ever more of them are drawn, what is found in the end
-# is one more corner of mongomock (`$in` with arrays of `null`).
+# The examples are the same in every run: where ever more of them are drawn, what is found in the
+# end is one more corner of mongomock (`$in` with arrays of `null`).
 
 NAMES = ("a", "b", "c")
 texts = st.sampled_from(["", "a", "b", "ab", "2"])
