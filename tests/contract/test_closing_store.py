@@ -376,7 +376,7 @@ def test_a_run_is_started_once(stores: Stores, run: MonthEndRun) -> None:
 
 def test_a_step_is_done_once_with_its_pages(stores: Stores, run: MonthEndRun) -> None:
     pages = [ClosePage(run.period, n, (f"a{n}", f"b{n}")) for n in range(40)]
-    after = replace(run, step=1, cursor="c", pages=40, customers=80, moved_at=LATER)
+    after = replace(run, step=1, cursor="c", customers=80, moved_at=LATER)
     assert stores.month_ends.advance(run, after, pages)
     other = [ClosePage(run.period, 7, ("someone else",))]
     assert not stores.month_ends.advance(run, replace(after, customers=1), other)
@@ -398,7 +398,7 @@ def test_a_list_that_is_complete_takes_no_more_steps(stores: Stores, run: MonthE
 
 def test_a_page_notes_who_is_closed_and_who_is_given_up(stores: Stores, run: MonthEndRun) -> None:
     page = ClosePage(run.period, 0, ("a", "b", "c"))
-    assert stores.month_ends.advance(run, replace(run, step=1, pages=1), [page])
+    assert stores.month_ends.advance(run, replace(run, step=1), [page])
     store = stores.month_ends
 
     def now() -> PageState:

@@ -62,7 +62,6 @@ def encode_run(run: MonthEndRun) -> dict[str, Any]:
         "started_at": instant_value(run.started_at),
         "moved_at": instant_value(run.moved_at),
         "step": number(run.step),
-        "pages": number(run.pages),
         "customers": number(run.customers),
         "ttl": epoch_value(run.period.end + _RETENTION),
     }
@@ -83,7 +82,6 @@ def decode_run(item: Item) -> MonthEndRun:
         moved_at=read_instant(item, "moved_at"),
         step=read_integer(item, "step"),
         cursor=item["cursor"]["S"] if "cursor" in item else None,
-        pages=read_integer(item, "pages"),
         customers=read_integer(item, "customers"),
         listed_at=read_optional_instant(item, "listed_at"),
         finished_at=read_optional_instant(item, "finished_at"),

@@ -36,7 +36,7 @@ class MonthEndRun:
     ----------
     step
         How many steps of listing are done; the next one goes on at ``cursor``.
-    pages, customers
+    customers
         How many were listed so far.
     listed_at
         When the list was complete; ``None`` while it is not.
@@ -51,7 +51,6 @@ class MonthEndRun:
     moved_at: datetime
     step: int = 0
     cursor: str | None = None
-    pages: int = 0
     customers: int = 0
     listed_at: datetime | None = None
     finished_at: datetime | None = None
@@ -166,7 +165,6 @@ def step_done(run: MonthEndRun, found: Listing, now: datetime) -> MonthEndRun:
         moved_at=now,
         step=run.step + 1,
         cursor=found.cursor,
-        pages=run.pages + len(pages_of(run, found.customer_ids)),
         customers=run.customers + len(found.customer_ids),
         listed_at=now if complete else None,
     )
