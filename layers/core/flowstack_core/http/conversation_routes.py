@@ -93,7 +93,9 @@ def conversation_app(
         "/requests/<request_id>",
         summary="Fetch what became of a message that is answered later",
         tags=["conversations"],
-        responses=documented(RequestDocument, "The request as it stands.", 401, 404, 429, 500, 503),
+        responses=documented(
+            RequestDocument, "The request as it stands.", 400, 401, 404, 429, 500, 503
+        ),
     )
     def request(request_id: RequestId) -> Response[Any]:
         customer_id = customer_of(app)["customer_id"]

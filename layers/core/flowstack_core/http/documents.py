@@ -6,6 +6,7 @@ Services render documents as plain dictionaries; a test holds each of them to it
 from __future__ import annotations
 
 from datetime import datetime
+from types import UnionType
 from typing import Any, Literal
 
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
@@ -304,7 +305,7 @@ _OF_MESSAGES = tuple(status for status in _ERRORS if status not in {404, 406})
 
 
 def documented(
-    document: type[Document],
+    document: type[Document] | UnionType,
     description: str,
     *statuses: int,
     error: type[Document] = ErrorEnvelope,

@@ -141,7 +141,7 @@ def openai_app(
         responses=documented(
             OpenAIRequestDocument,
             "The request as it stands.",
-            *(401, 404, 429, 500, 503),
+            *(400, 401, 404, 429, 500, 503),
             error=OpenAIErrorDocument,
         ),
     )

@@ -118,7 +118,9 @@ def _add_finding(app: APIGatewayRestResolver, queries: Callable[[], VaultQueries
         "/datavault",
         summary="Get documents by key or filter, or count them",
         tags=["vault"],
-        responses=documented(FoundDocument, "The documents, or their count.", *_READING),
+        responses=documented(
+            FoundDocument | CountDocument, "The documents, or their count.", *_READING
+        ),
     )
     def find(
         collection: Collection,
