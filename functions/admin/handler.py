@@ -7,7 +7,7 @@ from typing import Any
 
 from flowstack_core import bootstrap
 from flowstack_core.http.admin_routes import admin_app
-from flowstack_core.http.resolver import HttpFunction, entry_point
+from flowstack_core.http.resolver import HttpFunction, entry_point, signer_of
 from flowstack_core.settings import settings
 
 
@@ -25,7 +25,7 @@ def _entry() -> HttpFunction:
         erasures=bootstrap.erasure_service,
         test_clocks=settings().test_clocks,
     )
-    return entry_point(app)
+    return entry_point(app, admit=signer_of)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

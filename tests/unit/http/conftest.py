@@ -11,7 +11,7 @@ import pytest
 from flowstack_core.http.admin_routes import admin_app
 from flowstack_core.http.conversation_routes import conversation_app
 from flowstack_core.http.openai_routes import doors, openai_app
-from flowstack_core.http.resolver import entry_point
+from flowstack_core.http.resolver import entry_point, signer_of
 from tests.support.fakes import World
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
 
@@ -111,7 +111,7 @@ class Admin:
             erasures=lambda: self.world.erasure_service,
             test_clocks=test_clocks,
         )
-        self.handler = entry_point(app)
+        self.handler = entry_point(app, admit=signer_of)
 
     def send(
         self,

@@ -433,3 +433,9 @@ def test_contention_without_end_is_answered_with_503(admin: Admin) -> None:
     answer = admin.send("POST", "", {"name": "Ada"})
     assert (answer.status, answer.body["error_code"]) == (503, "SERVICE_UNAVAILABLE")
     assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_whoever_did_not_sign_finds_no_operator_s_route(admin: Admin) -> None:
+    for method, path in (("GET", ""), ("GET", "/cus_1"), ("POST", ""), ("PUT", "/cus_1/tier")):
+        answer = admin.send(method, path, {"nonsense": 1}, actor=None)
+        assert (answer.status, answer.body["error_code"]) == (404, "NOT_FOUND")

@@ -61,8 +61,19 @@ def _responder(
     return respond
 
 
-def entry_point(app: APIGatewayRestResolver, render: ErrorRenderer = enveloped) -> HttpFunction:
-    """Return the Lambda handler of a resolver, with logs that name request and customer."""
+def entry_point(
+    app: APIGatewayRestResolver,
+    render: ErrorRenderer = enveloped,
+    *,
+    admit: Callable[[APIGatewayProxyEvent], object] | None = None,
+) -> HttpFunction:
+    """Return the Lambda handler of a resolver, with logs that name request and customer.
+
+    Parameters
+    ----------
+    admit
+        Raises what whoever must not come in is told, before the request is looked at.
+    """
 
     @logger.inject_lambda_context(clear_state=True)
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -73,7 +84,10 @@ def entry_point(app: APIGatewayRestResolver, render: ErrorRenderer = enveloped) 
         )
         telemetry.count("Requests")
         try:
-            _check_body(APIGatewayProxyEvent(event))
+            proxied = APIGatewayProxyEvent(event)
+            if admit is not None:
+                admit(proxied)
+            _check_body(proxied)
             return app.resolve(event, context)
         except FlowStackError as error:
             return _before_routing(_refused(error, request.get("requestId", ""), render))
@@ -115,12 +129,20 @@ def customer_of(app: APIGatewayRestResolver) -> dict[str, str]:
 
 
 def operator_of(app: APIGatewayRestResolver) -> str:
-    """Return who signed a request of an operator.
+    """Return who signed a request of an operator."""
+    return signer_of(app.current_event)
 
-    API Gateway names the signer of every request it lets in. Where it names nobody, the route is
-    open by mistake, and looks as if it were not there.
+
+def signer_of(request: APIGatewayProxyEvent) -> str:
+    """Return the ARN of who signed a request.
+
+    Raises
+    ------
+    NotFoundError
+        Nobody did. API Gateway names the signer of every request it lets in; where it names
+        nobody, the route is open by mistake, and looks as if it were not there.
     """
-    arn = app.current_event.request_context.identity.user_arn
+    arn = request.request_context.identity.user_arn
     if not arn:
         logger.error("an admin request without a signer")
         raise _unknown_route()
