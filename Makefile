@@ -29,13 +29,15 @@ EMULATOR := .local/emulator-venv
 CDK := node_modules/.bin/cdk --app "$(PY) app.py" --no-notices --no-version-reporting
 
 UNIT_TESTS = $(wildcard tests/unit tests/infrastructure)
-SERIAL_TESTS = $(wildcard tests/contract tests/integration)
+SERIAL_TESTS = $(wildcard tests/contract tests/faults tests/integration)
 
 STAGE ?= dev
 ARGS ?=
 PYTEST_ARGS ?=
+LIVES ?= 2000
+FIRST_LIFE ?= 0
 
-.PHONY: help setup run stop status test check lint types bench synth deploy lock admin openapi docs
+.PHONY: help setup run stop status test check lint types faults bench synth deploy lock admin openapi docs
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,6 +113,9 @@ lint: .venv/.ready
 
 types: .venv/.ready
 	@$(BIN)/mypy layers/core layers/client tools stacks functions app.py tests
+
+faults: setup ## Live thousands of lives under faults of AWS: LIVES=2000 FIRST_LIFE=0
+	@LIVES=$(LIVES) FIRST_LIFE=$(FIRST_LIFE) $(PY) -m pytest -q -n 2 tests/faults
 
 bench: setup ## Count DynamoDB requests a message, import times and bundle sizes
 	@$(PY) -m tests.bench

@@ -87,7 +87,7 @@ def dynamodb_client(url: str) -> DynamoDBClient:
     )
 
 
-def create_tables(client: DynamoDBClient) -> None:
+def create_tables(client: DynamoDBClient, prefix: str = "") -> None:
     """Create the tables as the data stack does, as far as keys and indexes go."""
     indexes: dict[str, tuple[str, str, str]] = {
         "accounts": ("by-kind", "kind_pk", "kind_sk"),
@@ -107,7 +107,7 @@ def create_tables(client: DynamoDBClient) -> None:
                 }
             ]
         client.create_table(
-            TableName=table,
+            TableName=f"{prefix}{table}",
             KeySchema=_key("pk", "sk"),  # type: ignore[arg-type]
             AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in names],
             BillingMode="PAY_PER_REQUEST",

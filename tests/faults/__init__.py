@@ -1,0 +1,1 @@
+"""Lives of customers under faults of AWS; see `tests.faults.life`."""
