@@ -121,7 +121,7 @@ class ApiStack(FunctionStack):
                     "Query",
                     query_index=HELD_SESSIONS,
                 ),
-                data.usage.access("GetItem", "UpdateItem", "ConditionCheckItem"),
+                data.usage.access("GetItem", "PutItem", "UpdateItem", "ConditionCheckItem"),
             ],
             statements=[*models.statements, may_send(self.requests)],
             more_layers=models.layers,

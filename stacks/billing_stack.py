@@ -142,7 +142,7 @@ class BillingStack(FunctionStack):
             memory_mb=512,
             tables=[
                 data.accounts.access("BatchGetItem", "PutItem"),
-                data.usage.access("BatchGetItem", "PutItem", "UpdateItem", "Query"),
+                data.usage.access("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "Query"),
             ],
             statements=[may_send(self.closes, self.closes_dead_letters)],
             environment={

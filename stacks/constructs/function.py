@@ -145,6 +145,8 @@ def _environment(
     """
     common = {
         "FLOWSTACK_STAGE": stage.name,
+        # In the user agent of every request, hence in CloudTrail: who of us asked AWS for it.
+        "AWS_SDK_UA_APP_ID": f"flowstack.{name}",
         "POWERTOOLS_SERVICE_NAME": name,
         "POWERTOOLS_METRICS_NAMESPACE": "FlowStack",
         "LOG_LEVEL": "INFO",

@@ -26,6 +26,7 @@ from local_stack.stack import LocalStack
 from tests.support.converse_server import ConverseServer
 from tests.support.emulator import REGION, ROOT
 from tests.support.faulty_dynamodb import Faults, FaultyDynamoDB
+from tests.support.permissions import deployed_permissions
 from tests.support.provider_server import ProviderServer
 from tests.support.stripe_messages import SECRET
 
@@ -35,6 +36,11 @@ SIGNING_SECRET = "flowstack/stripe"
 
 CONNECTIONS = 24
 """How many requests of one customer are on the way at once; more wait for their turn."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What all tests together show is looked at when they have run."""
+    items.sort(key=lambda item: item.path.name == "test_unused_permissions.py")
 
 
 @dataclass
@@ -200,6 +206,8 @@ def deployed() -> Iterator[Stack]:
                     "stripe_webhook_secret": SIGNING_SECRET,
                 },
             )
+            # The emulator lets every role do everything; this does not.
+            dynamodb.permissions = deployed_permissions(running.endpoint_url)
             tls = ssl.create_default_context(cafile=connection.ca_file)
             admin = AdminClient.of_local_stack(local.layout.connection)
             yield Stack(connection, admin, dynamodb, bedrock, vendors, tls)

@@ -11,6 +11,8 @@ It is transparent until it is told otherwise, in process by `FaultyDynamoDB.cont
     What passed since the start or the last ``DELETE``: ``requests``, ``capacity_units`` by
     operation, ``faults`` by mode.
 
+Where it has ``permissions`` it refuses what the role of the calling function does not allow.
+
 While it ``meter``s (the default) it asks DynamoDB for the consumed capacity of each call whose
 caller did not. The added field breaks the request's signature, which the emulator does not check.
 """
@@ -28,6 +30,7 @@ from typing import Any, Literal, cast
 import urllib3
 
 from tests.support.local_http import LocalHandler, LocalServer
+from tests.support.permissions import Permissions
 
 _TRANSACTIONS = frozenset({"TransactWriteItems", "TransactGetItems"})
 _WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem"})
@@ -126,6 +129,7 @@ class FaultyDynamoDB(LocalServer):
         self.upstream = urllib3.connection_from_url(
             upstream, maxsize=64, block=True, retries=False, timeout=30
         )
+        self.permissions: Permissions | None = None
         self.stopping = Event()
         self._lock = Lock()
         self._faults = Faults()
@@ -213,6 +217,12 @@ class _Handler(LocalHandler):
             self._control(body)
             return
         operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+        permissions = self._proxy.permissions
+        if permissions is not None and operation in _DATA_OPERATIONS:
+            refusal = permissions.refusal(self.headers.get("User-Agent", ""), operation, body)
+            if refusal is not None:
+                self._reply_dynamodb(400, _error("AccessDeniedException", refusal))
+                return
         mode = self._proxy.decide(operation)
         if mode is None:
             self._pass_on(operation, body)

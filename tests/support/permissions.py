@@ -1,0 +1,210 @@
+"""What the deployed roles allow at DynamoDB, enforced where the emulator does not.
+
+Each function names itself in its requests (``AWS_SDK_UA_APP_ID``). The policies are those that the
+deployment gave its role, evaluated as IAM evaluates them, as far as the stacks make use of it:
+actions, resources, and conditions on the leading keys. See "Actions, resources, and condition keys
+for Amazon DynamoDB" in the Service Authorization Reference.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from threading import Lock
+from typing import Any
+from urllib.parse import unquote
+
+import boto3
+
+from tests.support.emulator import REGION
+
+APP = re.compile(r"\bapp/(flowstack\.\w+)")
+_LEADING_KEYS = "dynamodb:LeadingKeys"
+_IN_TRANSACTIONS = {
+    "Get": "GetItem",
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+}
+
+
+@dataclass(frozen=True)
+class Access:
+    """One thing that a request does: an action on a table or index, in a partition."""
+
+    action: str
+    resource: str
+    leading_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of a role's policies that allows something at DynamoDB."""
+
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    leading_keys: tuple[str, ...] | None
+
+    def allows(self, access: Access) -> bool:
+        """Whether it allows an access."""
+        return (
+            access.action in self.actions
+            and any(r.endswith(f":table/{access.resource}") for r in self.resources)
+            and (
+                self.leading_keys is None
+                or access.leading_key is None
+                or any(fnmatchcase(access.leading_key, key) for key in self.leading_keys)
+            )
+        )
+
+    def grants(self) -> Iterator[tuple[str, str]]:
+        """Yield each action with each table or index that it is allowed on."""
+        for action in self.actions:
+            for resource in self.resources:
+                yield action, resource.rpartition(":table/")[2]
+
+
+@dataclass
+class Permissions:
+    """The policies of all functions, and what was made use of."""
+
+    statements: Mapping[str, Sequence[Statement]]
+    used: set[tuple[str, str, str]] = field(default_factory=set)
+    refused: list[tuple[str, Access]] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+
+    def refusal(self, user_agent: str, operation: str, body: bytes) -> str | None:
+        """Return what a function is not allowed to do that it asks for; note what it is."""
+        named = APP.search(user_agent)
+        if named is None:  # a test itself
+            return None
+        app = named[1]
+        for access in accesses_of(operation, json.loads(body)):
+            allowed = any(each.allows(access) for each in self.statements.get(app, ()))
+            with self._lock:
+                if allowed:
+                    self.used.add((app, access.action, access.resource))
+                else:
+                    self.refused.append((app, access))
+            if not allowed:
+                return f"{app} is not authorized to perform dynamodb:{access.action} on {access}"
+        return None
+
+    def unused(self) -> set[tuple[str, str, str]]:
+        """Return what functions are allowed to do, and never did."""
+        granted = {
+            (app, action, resource)
+            for app, statements in self.statements.items()
+            for statement in statements
+            for action, resource in statement.grants()
+        }
+        return granted - self.used
+
+
+def deployed_permissions(endpoint_url: str) -> Permissions:
+    """Read the policies of every deployed function's role."""
+
+    def client(service: str) -> Any:
+        return boto3.client(  # type: ignore[call-overload]
+            service,
+            endpoint_url=endpoint_url,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+
+    functions, iam = client("lambda"), client("iam")
+    found: dict[str, list[Statement]] = {}
+    for page in functions.get_paginator("list_functions").paginate():
+        for function in page["Functions"]:
+            app = function["Environment"]["Variables"]["AWS_SDK_UA_APP_ID"]
+            role = function["Role"].rpartition("/")[2]
+            names = iam.list_role_policies(RoleName=role)["PolicyNames"]
+            documents = [
+                iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+                for name in names
+            ]
+            found[app] = [each for document in documents for each in _statements(document)]
+    return Permissions(found)
+
+
+def _statements(document: Any) -> Iterator[Statement]:
+    policy = json.loads(unquote(document)) if isinstance(document, str) else document
+    for statement in policy["Statement"]:
+        actions = [
+            action.partition(":")[2]
+            for action in _list(statement["Action"])
+            if action.startswith("dynamodb:")
+        ]
+        if not actions:
+            continue
+        assert statement["Effect"] == "Allow"
+        resources = tuple(_list(statement["Resource"]))
+        if not any(":table/" in each for each in resources):
+            continue
+        yield Statement(tuple(actions), resources, _leading_keys(statement.get("Condition", {})))
+
+
+def _leading_keys(conditions: Mapping[str, Any]) -> tuple[str, ...] | None:
+    keys = None
+    for operator, tests in conditions.items():
+        for name, values in tests.items():
+            assert name == _LEADING_KEYS, f"{name} is not evaluated here"
+            assert operator in {"ForAllValues:StringLike", "ForAllValues:StringEquals"}
+            keys = tuple(_list(values))
+    return keys
+
+
+def _list(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def accesses_of(operation: str, body: dict[str, Any]) -> Iterator[Access]:
+    """Yield what a request does, as IAM is asked for it."""
+    if operation in _OF_SEVERAL:
+        yield from _OF_SEVERAL[operation](body)
+    elif operation == "Query":
+        index = body.get("IndexName")
+        resource = body["TableName"] + (f"/index/{index}" if index else "")
+        yield Access(operation, resource, _partition_asked_for(body))
+    else:
+        key = body.get("Item") or body["Key"]
+        yield Access(operation, body["TableName"], key["pk"]["S"])
+
+
+def _of_transaction(body: Mapping[str, Any]) -> Iterator[Access]:
+    for part in body["TransactItems"]:
+        ((kind, one),) = part.items()
+        yield from accesses_of(_IN_TRANSACTIONS[kind], one)
+
+
+def _of_batch_get(body: Mapping[str, Any]) -> Iterator[Access]:
+    for table, wanted in body["RequestItems"].items():
+        for key in wanted["Keys"]:
+            yield Access("BatchGetItem", table, key["pk"]["S"])
+
+
+def _of_batch_write(body: Mapping[str, Any]) -> Iterator[Access]:
+    for table, writes in body["RequestItems"].items():
+        for write in writes:
+            item = write.get("PutRequest", {}).get("Item") or write["DeleteRequest"]["Key"]
+            yield Access("BatchWriteItem", table, item["pk"]["S"])
+
+
+_OF_SEVERAL: Mapping[str, Callable[[dict[str, Any]], Iterator[Access]]] = {
+    "TransactWriteItems": _of_transaction,
+    "TransactGetItems": _of_transaction,
+    "BatchGetItem": _of_batch_get,
+    "BatchWriteItem": _of_batch_write,
+}
+
+
+def _partition_asked_for(body: Mapping[str, Any]) -> str | None:
+    first = re.match(r"\s*[#\w]+ = (:\w+)", body["KeyConditionExpression"])
+    assert first is not None, body["KeyConditionExpression"]
+    text: str | None = body["ExpressionAttributeValues"][first[1]].get("S")
+    return text
