@@ -38,11 +38,6 @@ CONNECTIONS = 24
 """How many requests of one customer are on the way at once; more wait for their turn."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What all tests together show is looked at when they have run."""
-    items.sort(key=lambda item: item.path.name == "test_unused_permissions.py")
-
-
 @dataclass
 class Customer:
     """A customer, and an HTTP client that carries its key."""

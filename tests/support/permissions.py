@@ -61,48 +61,28 @@ class Statement:
             )
         )
 
-    def grants(self) -> Iterator[tuple[str, str]]:
-        """Yield each action with each table or index that it is allowed on."""
-        for action in self.actions:
-            for resource in self.resources:
-                yield action, resource.rpartition(":table/")[2]
-
 
 @dataclass
 class Permissions:
-    """The policies of all functions, and what was made use of."""
+    """The policies of all functions, and what they were refused."""
 
     statements: Mapping[str, Sequence[Statement]]
-    used: set[tuple[str, str, str]] = field(default_factory=set)
     refused: list[tuple[str, Access]] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
     def refusal(self, user_agent: str, operation: str, body: bytes) -> str | None:
-        """Return what a function is not allowed to do that it asks for; note what it is."""
+        """Return what a function is not allowed to do that it asks for."""
         named = APP.search(user_agent)
         if named is None:  # a test itself
             return None
         app = named[1]
         for access in accesses_of(operation, json.loads(body)):
             allowed = any(each.allows(access) for each in self.statements.get(app, ()))
-            with self._lock:
-                if allowed:
-                    self.used.add((app, access.action, access.resource))
-                else:
-                    self.refused.append((app, access))
             if not allowed:
+                with self._lock:
+                    self.refused.append((app, access))
                 return f"{app} is not authorized to perform dynamodb:{access.action} on {access}"
         return None
-
-    def unused(self) -> set[tuple[str, str, str]]:
-        """Return what functions are allowed to do, and never did."""
-        granted = {
-            (app, action, resource)
-            for app, statements in self.statements.items()
-            for statement in statements
-            for action, resource in statement.grants()
-        }
-        return granted - self.used
 
 
 def deployed_permissions(endpoint_url: str) -> Permissions:
