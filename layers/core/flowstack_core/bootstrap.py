@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from flowstack_core.services.deferred import DeferredRequests, DeferredRunner
     from flowstack_core.services.erasures import ErasureService
     from flowstack_core.services.exports import ExportService
+    from flowstack_core.services.history import HistoryService
     from flowstack_core.services.month_end import CloseWorker, MonthEndService
     from flowstack_core.services.payments import PaymentService
     from flowstack_core.services.rollups import RollupService
@@ -244,7 +245,18 @@ def authorization_service() -> AuthorizationService:
 def usage_service() -> UsageService:
     """Return the service behind ``/usage`` and ``/tier-info``."""
     client = patient_client()
-    return UsageService(_sessions(client), _usage(client), _accounts(client), _clocks(client))
+    return UsageService(
+        _sessions(client), _usage(client), _rollups(client), _accounts(client), _clocks(client)
+    )
+
+
+@cache
+def history_service() -> HistoryService:
+    """Return the service behind ``/usage/history``."""
+    from flowstack_core.services.history import HistoryService  # noqa: PLC0415
+
+    client = patient_client()
+    return HistoryService(_rollups(client), _accounts(client), _clocks(client))
 
 
 @cache
