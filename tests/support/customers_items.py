@@ -10,6 +10,7 @@ from flowstack_core.domain.periods import Period
 from flowstack_core.domain.rollups import Route, Talk
 
 CANARY = "canary-that-must-not-leave"
+NOVA = Route(managed=True, provider="bedrock", model="nova")
 
 
 def every_kind(customer_id: str, periods: list[Period], sessions: int) -> list[dict[str, Any]]:
