@@ -25,6 +25,7 @@ def grown_sessions(service: Callable[[], RollupService]) -> LambdaFunction:
     and each that cannot be read.
     """
 
+    @logger.inject_lambda_context
     def handler(event: dict[str, Any], context: Any) -> Any:
         states: dict[str, Session | Exception | None] = {}
         for record in event["Records"]:
