@@ -97,8 +97,8 @@ one transaction: their records, the day's total, its slices. These units are spe
 beside those of the message itself.
 """
 
-_PACES = f"""One worker, one batch of {BATCH} after the other, against MiniStack on the same machine.
-The processor is the worker's own; on AWS each shard of the stream has a worker.
+_PACES = f"""One worker, one batch of {BATCH} after the other, against MiniStack on the same
+machine. The processor is the worker's own; on AWS each shard of the stream has a worker.
 """
 
 _VAULT = """## What the vault costs in DynamoDB
