@@ -134,12 +134,12 @@ class ApiStack(FunctionStack):
         return self._function(
             "Usage",
             name="usage",
-            description="GET /usage and GET /tier-info",
+            description="GET /usage, GET /usage/history and GET /tier-info",
             timeout=Duration.seconds(10),
             memory_mb=512,
             tables=[
                 data.accounts.access("GetItem"),
-                data.usage.access("GetItem"),
+                data.usage.access("GetItem", partitions={"ROLLUPS#": ("Query",)}),
                 data.sessions.access("Query", query_index=HELD_SESSIONS),
             ],
         )
@@ -327,6 +327,7 @@ class ApiStack(FunctionStack):
             ("POST", "/invoke", conversation),
             ("POST", "/chat", conversation),
             ("GET", "/usage", usage),
+            ("GET", "/usage/history", usage),
             ("GET", "/tier-info", usage),
             ("POST", "/api/byok-credentials", byok),
             ("GET", "/api/byok-credentials", byok),

@@ -21,9 +21,17 @@ LIVE_SESSION_REMOVED = {
 }
 """The deletion of a conversation's live session; transcripts and records are of no interest."""
 
+SESSION_ANSWERED = {
+    "dynamodb": {
+        "Keys": {"sk": {"S": lambda_.FilterRule.is_equal("SESSION")}},
+        "NewImage": {"processed_at": {"S": lambda_.FilterRule.exists()}},
+    },
+}
+"""Changes of a live session in which something was answered; held ones are not in the rollups."""
+
 
 class LifecycleStack(FunctionStack):
-    """Releases sessions that ended before anything was processed (S5)."""
+    """Releases sessions that ended unprocessed (S5), and rolls the others up into days."""
 
     def __init__(
         self,
@@ -49,5 +57,24 @@ class LifecycleStack(FunctionStack):
             ],
         )
         listen(self.expiry, data.sessions, to=LIVE_SESSION_REMOVED, dead_letters=self.dead_letters)
+        self.rollup_dead_letters = DeadLetters(
+            self, "RollupsDeadLetters", stage=stage, name="rollups"
+        )
+        self.rollups = self._function(
+            "Rollups",
+            name="rollups",
+            description="Rolls sessions up into days",
+            timeout=Duration.seconds(60),
+            memory_mb=512,
+            tables=[
+                data.sessions.access(partitions={"RECORDS#": ("BatchGetItem", "UpdateItem")}),
+                data.usage.access(partitions={"ROLLUPS#": ("UpdateItem",)}),
+            ],
+        )
+        listen(
+            self.rollups, data.sessions, to=SESSION_ANSWERED, dead_letters=self.rollup_dead_letters
+        )
+        CfnOutput(self, "RollupsFunctionName", value=self.rollups.function.function_name)
+        CfnOutput(self, "RollupsDeadLettersUrl", value=self.rollup_dead_letters.queue_url)
         CfnOutput(self, "ExpiryFunctionName", value=self.expiry.function.function_name)
         CfnOutput(self, "ExpiryDeadLettersUrl", value=self.dead_letters.queue_url)

@@ -59,6 +59,7 @@ class MonitoringStack(Stack):
         for function in (api.authorizer, api.conversation):
             self._watch_requests(function)
         self._watch_expiry(lifecycle)
+        self._watch_rollups(lifecycle)
         self._watch_month_end(billing)
         self._watch_deferred_requests(api)
         self._watch_rights(rights)
@@ -183,6 +184,14 @@ class MonitoringStack(Stack):
             " audit of the customers concerned.",
         )
         self._watch_stream(lifecycle.expiry, "sessions")
+
+    def _watch_rollups(self, lifecycle: LifecycleStack) -> None:
+        self._watch_dead_letters(
+            lifecycle.rollup_dead_letters,
+            "Sessions are missing in the usage history; what is billed is right. Read the"
+            " messages, mend the cause, then give the records to the function again.",
+        )
+        self._watch_stream(lifecycle.rollups, "sessions")
 
     def _watch_month_end(self, billing: BillingStack) -> None:
         self._watch_dead_letters(

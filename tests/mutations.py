@@ -42,6 +42,10 @@ STORED_CREDENTIALS = f"{_CORE}/domain/stored_credentials.py"
 EXPIRY = f"{_CORE}/services/expiry.py"
 USAGE = f"{_CORE}/services/usage.py"
 DYNAMODB_SESSIONS = f"{_CORE}/adapters/dynamodb_sessions.py"
+ROLLUPS = f"{_CORE}/services/rollups.py"
+ROLLUP_STREAM = f"{_CORE}/events/rollup_stream.py"
+DYNAMODB_ROLLUPS = f"{_CORE}/adapters/dynamodb_rollups.py"
+HISTORY = f"{_CORE}/services/history.py"
 DYNAMODB_USAGE = f"{_CORE}/adapters/dynamodb_usage.py"
 KMS = f"{_CORE}/adapters/kms.py"
 EGRESS = f"{_CORE}/adapters/egress.py"
@@ -74,6 +78,10 @@ CIPHER_CONTRACT = "tests/contract/test_credential_store.py"
 EGRESS_TESTS = "tests/unit/adapters/test_egress.py"
 PROVIDER_TESTS = "tests/unit/adapters/test_provider_clients.py"
 CONTRACT = "tests/contract/test_session_store.py"
+ROLLUP_TESTS = f"{OF_SERVICES}test_rollups.py"
+ROLLUP_STREAM_TESTS = "tests/unit/events/test_rollup_stream.py"
+ROLLUP_CONTRACT = "tests/contract/test_rollup_store.py"
+HISTORY_TESTS = f"{OF_SERVICES}test_history.py"
 OPENAI_TESTS = "tests/unit/http/test_openai_door.py"
 DEFERRED_TESTS = f"{OF_SERVICES}test_deferred.py"
 DEFERRED_CONTRACT = "tests/contract/test_deferred_store.py"
@@ -115,6 +123,8 @@ RULES = {
     "V3": "A conditional write changes nothing but the version it expects; a repeated write acts "
     "once.",
     "V4": "Filters mean what MongoDB means by them; nothing they find is left out in silence.",
+    "Rollups": "The days add up to the sessions, whatever order they are told in, and however "
+    "often.",
     "Failing closed": "When the stores cannot be reached admission is refused, and nothing is "
     "counted.",
 }
@@ -201,8 +211,8 @@ MUTATIONS = (
         "the delivery of an answer is not activity",
         CONVERSATIONS,
         (
-            "at=exchange.clock.now(),\n            managed",
-            "at=ticket.attempt.at,\n            managed",
+            "at=exchange.clock.now(),\n            route",
+            "at=ticket.attempt.at,\n            route",
         ),
         RULES_OF_SESSIONS,
         "test_s2_the_gap_is_measured_from_the_delivery_of_the_answer",
@@ -1077,6 +1087,89 @@ MUTATIONS = (
         ),
         VAULT_TESTS,
         "test_what_cannot_be_sorted_whole_is_not_sorted_in_part",
+    ),
+    _mutation(
+        "Rollups",
+        "what is told is added, whatever the record knows",
+        SESSIONS,
+        ("added = talk - known.get(route, Talk())", "added = talk"),
+        ROLLUP_TESTS,
+        "test_any_order_repetition_batch_and_crash_gives_the_sums_of_the_sessions",
+    ),
+    _mutation(
+        "Rollups",
+        "a session counts again with each message",
+        SESSIONS,
+        ("opened = int(not known and route", "opened = int(route"),
+        ROLLUP_TESTS,
+        "test_any_order_repetition_batch_and_crash_gives_the_sums_of_the_sessions",
+    ),
+    _mutation(
+        "Rollups",
+        "the state that comes last is taken for the latest",
+        ROLLUPS,
+        ("session.talk.messages > known.talk.messages", "True"),
+        ROLLUP_TESTS,
+        "test_of_each_session_the_latest_state_counts_whatever_the_order",
+    ),
+    _mutation(
+        "Rollups",
+        "a session that was released is added",
+        SESSIONS,
+        ("return self.record.counted and", "return"),
+        ROLLUP_TESTS,
+        "test_s5_a_session_that_was_released_never_appears",
+    ),
+    _mutation(
+        "Rollups",
+        "what another worker got on with is left out",
+        ROLLUPS,
+        ("                if remaining:\n", "                if not remaining:\n"),
+        ROLLUP_TESTS,
+        "test_an_erasure_between_reading_and_adding_brings_nothing_back",
+        "test_any_order_repetition_batch_and_crash_gives_the_sums_of_the_sessions",
+    ),
+    _mutation(
+        "Rollups",
+        "on DynamoDB: what was read may have moved on",
+        DYNAMODB_ROLLUPS,
+        ("attribute_not_exists(released_at) AND {as_read}", "attribute_not_exists(released_at)"),
+        ROLLUP_CONTRACT,
+        "test_adding_again_from_what_was_read_before_adds_nothing",
+        "test_two_workers_at_once_add_a_session_once",
+    ),
+    _mutation(
+        "Rollups",
+        "on DynamoDB: an erased customer's record comes back",
+        DYNAMODB_ROLLUPS,
+        ('f"attribute_exists(pk) AND attribute_not', 'f"attribute_not'),
+        ROLLUP_CONTRACT,
+        "test_a_session_without_a_record_is_not_added",
+    ),
+    _mutation(
+        "Rollups",
+        "on DynamoDB: names with signs of the key meet",
+        DYNAMODB_ROLLUPS,
+        ('"#".join(escaped(name) for name in', '"#".join(name for name in'),
+        ROLLUP_CONTRACT,
+        "test_names_that_customers_choose_never_meet_in_a_key",
+    ),
+    _mutation(
+        "Rollups",
+        "a session that fails is not reported",
+        ROLLUP_STREAM,
+        ("if isinstance(state, Session) else state", "if isinstance(state, str) else None"),
+        ROLLUP_STREAM_TESTS,
+        "test_every_record_of_a_session_that_fails_is_reported_and_no_other",
+        "test_a_record_that_cannot_be_read_is_reported_and_stops_no_other",
+    ),
+    _mutation(
+        "P4",
+        "every tier sees usage by agent and model",
+        HISTORY,
+        ("tier.rank < Tier.PROFESSIONAL.rank", "False"),
+        HISTORY_TESTS,
+        "test_p4_parts_are_for_professional_and_enterprise",
     ),
     _mutation(
         "Failing closed",

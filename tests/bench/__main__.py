@@ -19,6 +19,7 @@ from tests.bench.hot_path import measure_hot_path
 from tests.bench.import_time import measure_import_time
 from tests.bench.month_end import measure_month_end
 from tests.bench.report import Conditions, render_page
+from tests.bench.rollups import measure_rollups
 from tests.support.emulator import ROOT, emulator_program
 
 _PAGE = ROOT / "docs/benchmarks.md"
@@ -45,6 +46,7 @@ def main() -> None:
         conditions,
         hot_path,
         measure_month_end(_say),
+        measure_rollups(_say),
         imports,
         bundles,
         (f"Python {AWS_LAMBDA.version}", AWS_LAMBDA.machine),

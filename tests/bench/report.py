@@ -13,6 +13,7 @@ from tests.bench.hot_path import MANY_CONVERSATIONS, REPEATS, Case, HotPath, uni
 from tests.bench.import_time import BREAKDOWN_ROUNDS, ROUNDS, ImportTimes
 from tests.bench.metering import Request
 from tests.bench.month_end import MonthEnd, PageCost, Throughput
+from tests.bench.rollups import BATCH, Pace, Rollups
 from tests.bench.vault import COMPUTED, FIRST_PAGE, MANY, ONE, Operation, QueryCost
 
 _SECONDS_A_CUSTOMER = 0.015
@@ -89,6 +90,17 @@ million requests; EventBridge: $1.00 a million events), with {_SECONDS_A_CUSTOME
 customer in a worker of 512 MB. {_WORKERS} workers run at once unless the stack is told otherwise.
 """
 
+_ROLLUPS = """## Rollups
+
+The rollups function takes changes from the stream, and adds the sessions of one customer and day in
+one transaction: their records, the day's total, its slices. These units are spent after the answer,
+beside those of the message itself.
+"""
+
+_PACES = f"""One worker, one batch of {BATCH} after the other, against MiniStack on the same
+machine. The processor is the worker's own; on AWS each shard of the stream has a worker.
+"""
+
 _VAULT = """## What the vault costs in DynamoDB
 
 The vault function itself, in the same way, with documents of some 300 bytes (200 and less when they
@@ -131,6 +143,7 @@ def render_page(
     conditions: Conditions,
     hot_path: HotPath,
     month_end: MonthEnd,
+    rollups: Rollups,
     imports: ImportTimes,
     bundles: Sequence[Bundle],
     target: tuple[str, str],
@@ -159,6 +172,7 @@ def render_page(
             _throughput(month_end.throughput),
             _ON_PAPER,
             _on_paper(month_end.pages),
+            rollups_section(rollups),
             _VAULT,
             _operations(hot_path.vault.operations),
             _QUERIES,
@@ -262,6 +276,37 @@ def _month_end(pages: Sequence[PageCost]) -> str:
                 _units(Units(round(page.units.read, 2), round(page.units.write, 2))),
             )
             for page in pages
+        ),
+    )
+
+
+def rollups_section(rollups: Rollups) -> str:
+    """Return the section about the rollups."""
+    costs = _table(
+        ("batch", "requests", "units a message"),
+        (
+            (
+                batch.name,
+                str(len(batch.requests)),
+                _units(Units(round(batch.units.read, 2), round(batch.units.write, 2))),
+            )
+            for batch in rollups.batches
+        ),
+    )
+    return "\n".join((_ROLLUPS, costs, _PACES, _paces(rollups.paces)))
+
+
+def _paces(paces: Iterable[Pace]) -> str:
+    return _table(
+        ("first messages of sessions", "messages", "messages a second", "processor ms a message"),
+        (
+            (
+                pace.name,
+                f"{pace.events:,}",
+                f"{pace.events / pace.seconds:,.0f}",
+                f"{pace.processor_seconds * 1_000 / pace.events:.2f}",
+            )
+            for pace in paces
         ),
     )
 

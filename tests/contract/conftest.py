@@ -15,6 +15,7 @@ from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
 from flowstack_core.adapters.dynamodb_deferred import DynamoDBDeferredStore
 from flowstack_core.adapters.dynamodb_month_end import DynamoDBMonthEndStore
 from flowstack_core.adapters.dynamodb_payments import DynamoDBPaymentStore
+from flowstack_core.adapters.dynamodb_rollups import DynamoDBRollupStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
 from flowstack_core.services.ports import (
@@ -25,6 +26,7 @@ from flowstack_core.services.ports import (
     DeferredStore,
     MonthEndStore,
     PaymentStore,
+    RollupStore,
     SessionStore,
     StoredCredentialStore,
     UsageStore,
@@ -45,6 +47,7 @@ from tests.support.in_memory_closing import (
     InMemoryMonthEndStore,
 )
 from tests.support.in_memory_payments import InMemoryPaymentStore
+from tests.support.in_memory_rollups import InMemoryRollupStore
 
 _numbers = count(1)
 
@@ -64,6 +67,7 @@ class Stores:
     credentials: StoredCredentialStore
     deferred: DeferredStore
     payments: PaymentStore
+    rollups: RollupStore
     customer_id: str
 
 
@@ -100,6 +104,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             InMemoryCredentialStore(tables),
             InMemoryDeferredStore(tables),
             InMemoryPaymentStore(),
+            InMemoryRollupStore(tables),
             customer_id,
         )
     client = request.getfixturevalue("dynamodb")
@@ -116,5 +121,6 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoDBCredentialStore(client, "accounts"),
         DynamoDBDeferredStore(client, "sessions"),
         DynamoDBPaymentStore(client, "accounts"),
+        DynamoDBRollupStore(client, "usage", "sessions"),
         customer_id,
     )

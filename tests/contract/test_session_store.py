@@ -13,6 +13,7 @@ from flowstack_core.domain.api_keys import KeyRecord
 from flowstack_core.domain.idempotency import Claim, IdempotencyKey
 from flowstack_core.domain.messages import Message, TextBlock, TokenUsage, ToolCall, ToolResult
 from flowstack_core.domain.plans import Tier
+from flowstack_core.domain.rollups import MOST_ROUTES, OTHER, Route, Talk
 from flowstack_core.domain.sessions import Conversation, Session
 from flowstack_core.domain.subscriptions import Subscription, Terms
 from flowstack_core.services.ports import (
@@ -35,6 +36,8 @@ from tests.support.fakes import DECEMBER, NOON, NOVEMBER
 HALF_HOUR = timedelta(minutes=30)
 A_MICROSECOND = timedelta(microseconds=1)
 TOKENS = TokenUsage(input_tokens=10, output_tokens=5)
+ROUTE = Route(managed=True, provider="bedrock", model="nova-lite")
+OWN = Route(managed=False, provider="openai", model="ft:gpt-4o#7")
 
 
 class Thread:
@@ -90,7 +93,7 @@ class Thread:
     ) -> bool:
         """Settle an attempt."""
         return self.stores.sessions.settle(
-            Settlement(session, name, at, managed=True, tokens=TOKENS, turn=turn, **more)
+            Settlement(session, name, at, more.pop("route", ROUTE), TOKENS, turn, **more)
         )
 
     @property
@@ -206,6 +209,41 @@ def test_s5_a_settlement_that_is_repeated_is_still_settled(thread: Thread) -> No
     session = thread.started("a")
     assert thread.settle(session, "a", NOON + timedelta(seconds=2))
     assert thread.settle(session, "a", NOON + timedelta(seconds=2))
+
+
+def test_s6_what_was_said_is_added_up_by_the_way_it_went_once(thread: Thread) -> None:
+    session = thread.started("a")
+    for _ in range(2):
+        assert thread.settle(session, "a", NOON)
+    thread.follow("b", NOON + timedelta(minutes=1))
+    thread.settle(session, "b", NOON + timedelta(minutes=1), route=OWN)
+    thread.follow("c", NOON + timedelta(minutes=2))
+    thread.settle(session, "c", NOON + timedelta(minutes=2))
+    found = thread.follow("d", NOON + timedelta(minutes=3)).session
+    assert found.said == {ROUTE: Talk(2, 20, 10), OWN: Talk(1, 10, 5)}
+    assert found.opened_by == ROUTE
+
+
+def test_s6_a_session_that_replaces_another_begins_its_own_sums(thread: Thread) -> None:
+    thread.settle(thread.started("a"), "a", NOON)
+    later = NOON + HALF_HOUR
+    second = thread.started("b", later)
+    assert (second.said, second.opened_by) == ({}, None)
+    thread.settle(second, "b", later, route=OWN)
+    found = thread.follow("c", later).session
+    assert (found.said, found.opened_by) == ({OWN: Talk(1, 10, 5)}, OWN)
+
+
+def test_routes_beyond_those_that_a_session_tells_apart_are_one(thread: Thread) -> None:
+    session = thread.started("first")
+    for number in range(MOST_ROUTES + 2):
+        name = f"m{number}"
+        session = thread.follow(name, NOON).session
+        thread.settle(session, name, NOON, route=Route(False, "openai", name))
+    found = thread.follow("last", NOON).session
+    assert len(found.said) == MOST_ROUTES + 1
+    assert found.said[Route(False, OTHER, OTHER)] == Talk(2, 20, 10)
+    assert found.talk.messages == MOST_ROUTES + 2
 
 
 def test_s5_a_released_session_cannot_be_settled(thread: Thread) -> None:

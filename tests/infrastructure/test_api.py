@@ -17,6 +17,7 @@ ROUTES = {
     ("POST", "invoke"): ("Conversation", KEYED),
     ("POST", "chat"): ("Conversation", KEYED),
     ("GET", "usage"): ("Usage", KEYED),
+    ("GET", "usage/history"): ("Usage", KEYED),
     ("GET", "tier-info"): ("Usage", KEYED),
     ("POST", "api/byok-credentials"): ("Byok", KEYED),
     ("GET", "api/byok-credentials"): ("Byok", KEYED),

@@ -36,7 +36,7 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Billing", USAGE): {*CLOSING, "GetItem", "ConditionCheckItem"},
     ("Usage", ACCOUNTS): {"GetItem"},
     ("Usage", SESSIONS): {"Query"},
-    ("Usage", USAGE): {"GetItem"},
+    ("Usage", USAGE): {"GetItem", "Query"},
     ("Byok", ACCOUNTS): {"GetItem", "Query", "PutItem", "DeleteItem"},
     ("Vault", VAULT): {"GetItem", "PutItem", "DeleteItem", "BatchWriteItem", "Query"},
     ("Admin", ACCOUNTS): {
@@ -51,6 +51,9 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Admin", USAGE): {*CLOSING, "GetItem", "ConditionCheckItem"},
     ("Expiry", SESSIONS): {"UpdateItem"},
     ("Expiry", USAGE): {"UpdateItem"},
+    # In the partitions of records, and of rollups, only: see test_lifecycle.py.
+    ("Rollups", SESSIONS): {"BatchGetItem", "UpdateItem"},
+    ("Rollups", USAGE): {"UpdateItem"},
     ("MonthEnd", ACCOUNTS): {"Query"},
     ("MonthEnd", USAGE): {"GetItem", "PutItem", "UpdateItem", "Query"},
     ("Close", ACCOUNTS): {"BatchGetItem", "PutItem"},
@@ -61,7 +64,7 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Rights", VAULT): {"Query", "DeleteItem"},
 }
 STREAM_READING = {"DescribeStream", "GetRecords", "GetShardIterator"}
-STREAM_READERS = {("Expiry", SESSIONS), ("Statements", USAGE)}
+STREAM_READERS = {("Expiry", SESSIONS), ("Rollups", SESSIONS), ("Statements", USAGE)}
 CONSUMING = {
     *("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility"),
     *("GetQueueUrl", "GetQueueAttributes"),
@@ -74,6 +77,7 @@ QUEUES: dict[tuple[str, str], set[str]] = {
     ("Admin", "Closes"): {"SendMessage"},
     ("Admin", "ClosesDeadLetters"): {"ReceiveMessage", "DeleteMessage"},
     ("Expiry", "ExpiryDeadLetters"): LEAVING,
+    ("Rollups", "RollupsDeadLetters"): LEAVING,
     ("Conversation", "Requests"): {"SendMessage"},
     ("Worker", "Requests"): CONSUMING,
     ("MonthEnd", "Steps"): {"SendMessage", *CONSUMING},

@@ -44,6 +44,7 @@ def living(stack: Stack) -> Customer:
     stack.admin.post(path(customer, "/credits"), {"sessions": 5, "reason": "sorry"})
     stack.set_clock(customer, next_month())
     assert customer.chat(SAID, "three").status_code == 200
+    wait_until(lambda: stack.audit(customer)["rollups"]["sessions"] == 1)
     return customer
 
 
@@ -114,6 +115,7 @@ def test_a_customer_gets_all_of_its_data_and_no_secret(stack: Stack, customer: C
     assert kinds >= {
         *("transcripts", "conversations", "sessions", "keys", "usage", "statements"),
         *("acts", "subscription", "customer", "manifest.json", "credentials", "vault", "requests"),
+        *("days", "slices"),
     }
     assert len(sessions_of(files)) == 3
     turns = lines_of(files, "transcripts")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from flowstack_core.adapters.dynamodb_codec import document_value, number, string
+from flowstack_core.adapters.dynamodb_talk import encode_talk
 from flowstack_core.domain.periods import Period
+from flowstack_core.domain.rollups import Route, Talk
 
 CANARY = "canary-that-must-not-leave"
+NOVA = Route(managed=True, provider="bedrock", model="nova")
 
 
 def every_kind(customer_id: str, periods: list[Period], sessions: int) -> list[dict[str, Any]]:
@@ -59,13 +62,22 @@ def every_kind(customer_id: str, periods: list[Period], sessions: int) -> list[d
         _item("vault", f"RECEIPTS#{customer_id}", CANARY),
     ]
     for period in periods:
+        day, rollups = f"{period.name}-15", f"ROLLUPS#{customer_id}"
         found += [
+            _item("usage", rollups, f"DAY#{day}", sessions=number(sessions)),
+            _item("usage", rollups, f"SLICE#{day}#a%23b#managed#bedrock#nova", sessions=number(1)),
             _item("usage", customer, f"PERIOD#{period.name}", sessions_used=number(sessions)),
             _item("usage", customer, f"STATEMENT#{period.name}", lines=string("[]")),
         ]
         for session in range(sessions):
             session_id = f"ses_{customer_id}_{period.name}_{session:03d}"
-            named = {"agent": string("a#b"), "conversation_id": string(f"{period.name}/{session}")}
+            named: dict[str, Any] = {
+                "agent": string("a#b"),
+                "conversation_id": string(f"{period.name}/{session}"),
+                **encode_talk(
+                    Route(managed=True, provider="bedrock", model="nova"), Talk(2, 20, 9)
+                ),
+            }
             found += [
                 _item("sessions", f"RECORDS#{customer_id}#{period.name}", session_id, **named),
                 _item(

@@ -65,6 +65,31 @@ def asks_for(*calls: tuple[str, dict[str, Any]], content: str = "") -> httpx.Res
     return answered(content, tool_calls=listed)
 
 
+def history_document() -> dict[str, Any]:
+    """Return what ``GET /usage/history`` says."""
+    sums = {
+        "sessions": 3,
+        "managed_sessions": 2,
+        "byok_sessions": 1,
+        "messages": 7,
+        "managed_messages": 5,
+        "byok_messages": 2,
+        "input_tokens": 700,
+        "output_tokens": 350,
+    }
+    part = {"name": "analyst", "sessions": 3, "managed_sessions": 2, "byok_sessions": 1}
+    part |= {"messages": 7, "input_tokens": 700, "output_tokens": 350}
+    span = {"start": "2026-11-24", "end": "2026-11-25", "complete": False}
+    return {
+        "granularity": "daily",
+        "from": "2026-11-24",
+        "to": "2026-11-24",
+        "as_of": "2026-11-24T20:23:00.000Z",
+        "series": [{**span, **sums, "breakdown": [part]}],
+        "totals": sums,
+    }
+
+
 def usage_document(used: int = 812, limit: int = 1000, **fields: Any) -> dict[str, Any]:
     """Return what ``GET /usage`` says."""
     return {
@@ -239,7 +264,7 @@ class FakeApi:
             "/invoke": lambda _: answered(),
             "/usage": lambda _: httpx.Response(200, json=self.usage),
             "/usage/forecast": lambda _: httpx.Response(200, json={"projected_sessions": 990}),
-            "/usage/history": lambda _: httpx.Response(200, json={"days": []}),
+            "/usage/history": lambda _: httpx.Response(200, json=history_document()),
             "/usage/recommendations": lambda _: httpx.Response(200, json={"recommendations": []}),
             "/tier-info": self._tier,
             "/pricing": self._pricing,

@@ -42,6 +42,7 @@ from flowstack_core.services.conversations import (
 from flowstack_core.services.deferred import Accepted, DeferredRequests, DeferredRunner
 from flowstack_core.services.erasures import ErasureService
 from flowstack_core.services.exports import ExportService
+from flowstack_core.services.history import HistoryService
 from flowstack_core.services.month_end import CloseWorker, MonthEndService
 from flowstack_core.services.ports import (
     AccountStore,
@@ -52,11 +53,13 @@ from flowstack_core.services.ports import (
     ModelClient,
     MonthEndQueue,
     MonthEndStore,
+    RollupStore,
     SessionStore,
     StoredCredentialStore,
     UsageStore,
 )
 from flowstack_core.services.retrying import Retrier
+from flowstack_core.services.rollups import RollupService
 from flowstack_core.services.statements import StatementService
 from flowstack_core.services.subscriptions import Command, SubscriptionService, move_to
 from flowstack_core.services.usage import UsageService
@@ -81,6 +84,7 @@ from tests.support.in_memory_data_rights import (
     InMemoryCustomerData,
     InMemoryDataRightsQueue,
 )
+from tests.support.in_memory_rollups import InMemoryRollupStore
 
 NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)
 """When tests begin, unless they care."""
@@ -331,7 +335,10 @@ class World:
         self.runner = DeferredRunner(
             self.service, deferred, self.clock, self.ids, self.retrier, stored_command
         )
-        self.usage_service = UsageService(sessions, usage, accounts, self.clock)
+        self.rollups: RollupStore = InMemoryRollupStore(self.tables)
+        self.rollup_service = RollupService(self.rollups, self.retrier)
+        self.usage_service = UsageService(sessions, usage, self.rollups, accounts, self.clock)
+        self.history_service = HistoryService(self.rollups, accounts, self.clock)
         self.closings: ClosingStore = InMemoryClosingStore(self.tables)
         self.runs: MonthEndStore = InMemoryMonthEndStore(self.tables)
         self.queue = InMemoryMonthEndQueue()
@@ -414,6 +421,11 @@ class World:
                 self.close_worker.close(page, 1)
                 if twice:
                     self.close_worker.close(page, 2)
+
+    def roll_up(self) -> None:
+        """Roll up every session whose item is there, as its stream would have it."""
+        answered = [head for head in self.tables.heads.values() if not head.held]
+        assert self.rollup_service.roll_up(answered, self.budget) == {}
 
     def credit(self, sessions: int) -> None:
         """Grant sessions on top, as an operator does."""

@@ -20,6 +20,7 @@ from flowstack_core.domain.month_end import MonthEndRun, PageState
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.providers import Provider
 from flowstack_core.domain.quota import PeriodUsage
+from flowstack_core.domain.rollups import Talk
 from flowstack_core.domain.sessions import Conversation, Session, SessionRecord
 from flowstack_core.domain.statements import Statement
 from flowstack_core.domain.stored_credentials import StoredCredentials
@@ -212,8 +213,12 @@ class InMemorySessionStore:
                 return settlement.run is None or self._tables.ended(settlement.run, "succeeded")
             if not self._answer(settlement):
                 return False
+            route, tokens = settlement.route.within(settlement.session.said), settlement.tokens
+            added = Talk(1, tokens.input_tokens, tokens.output_tokens)
             self._tables.heads[head.conversation] = replace(
                 head,
+                opened_by=head.opened_by or route,
+                said={**head.said, route: head.said.get(route, Talk()) + added},
                 processed_at=head.processed_at or settlement.at,
                 last_activity_at=max(head.last_activity_at, settlement.at),
                 in_flight=_without(head, settlement.attempt_id),

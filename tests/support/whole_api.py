@@ -45,7 +45,7 @@ class WholeApi:
         conversations = (lambda: world.service), (lambda: world.deferred)
         billing = billing_app(lambda: world.subscription_service, lambda: world.statement_service)
         messages = doors(conversation_app(*conversations), openai_app(*conversations))
-        usage = entry_point(usage_app(lambda: world.usage_service))
+        usage = entry_point(usage_app(lambda: world.usage_service, lambda: world.history_service))
         public = entry_point(public_app(lambda: "test"))
         self._functions: dict[str, HttpFunction] = {
             "/invoke": messages,

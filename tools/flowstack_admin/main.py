@@ -30,6 +30,7 @@ from flowstack_admin.command_line import (
 from flowstack_admin.data_rights import data_app
 from flowstack_admin.failures import CannotConnectError
 from flowstack_admin.rendering import Output, facts, listing, note
+from flowstack_core.domain.history import Dimension, Granularity
 from flowstack_core.domain.plans import Tier
 
 # --- the shape of the command line ---------------------------------------------------------
@@ -305,11 +306,42 @@ def audit_usage(
     *,
     json_: Json = False,
 ) -> None:
-    """Rebuild a period's count from its session records, and report any drift."""
+    """Rebuild a period's count and rollups from its session records, and report any drift."""
     audit = client_of(context).get(customer_path(customer_id, "/usage/audit"), {"period": period})
     names = ("period", "records", "released", "expected", "counted", "held", "drift")
     output_of(context, json_).answer(
-        audit, facts(*((name, audit[name]) for name in names)), rendering.audit_verdict(audit)
+        audit,
+        facts(*((name, audit[name]) for name in names), *rendering.rollup_rows(audit["rollups"])),
+        rendering.audit_verdict(audit),
+        rendering.rollups_verdict(audit["rollups"]),
+    )
+
+
+@usage_app.command("history")
+@reported
+def usage_history(
+    context: typer.Context,
+    customer_id: CustomerId,
+    granularity: Annotated[
+        Granularity, typer.Option(help="How long the spans are.")
+    ] = Granularity.DAILY,
+    first: Annotated[
+        str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="The first day.")
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="The last day.")
+    ] = None,
+    by: Annotated[Dimension | None, typer.Option(help="What to break the spans down by.")] = None,
+    *,
+    json_: Json = False,
+) -> None:
+    """Show what a customer used; by default each day of the present period."""
+    query = {"granularity": granularity.value, "from": first, "to": last}
+    history = client_of(context).get(
+        customer_path(customer_id, "/usage-history"), {**query, "by": by and by.value}
+    )
+    output_of(context, json_).answer(
+        history, listing(rendering.HISTORY_COLUMNS, rendering.history_rows(history))
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -270,6 +270,47 @@ def audit_verdict(audit: dict[str, Any]) -> Text:
         "docs/operations.md if it stays.",
         "bold red",
     )
+
+
+def rollup_rows(rollups: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return how far the rollups of a period are."""
+    return [
+        ("rolled up", rollups["sessions"]),
+        ("not rolled up yet", rollups["missing"]),
+        ("drifting days", ", ".join(rollups["drifting_days"]) or "none"),
+    ]
+
+
+def rollups_verdict(rollups: dict[str, Any]) -> Text:
+    """Say whether the rollups are right."""
+    if not rollups["missing"] and not rollups["drifting_days"]:
+        return note("The rollups agree with the records.", "green")
+    return note(
+        "The rollups do not agree with the records. They follow by seconds: run it again; see "
+        "docs/operations.md if it stays.",
+        "bold red" if rollups["drifting_days"] else "yellow",
+    )
+
+
+HISTORY_COLUMNS = (
+    *("from", "name", "sessions", "managed", "own key", "messages"),
+    *("input tokens", "output tokens"),
+)
+
+
+def history_rows(history: dict[str, Any]) -> Iterator[tuple[object, ...]]:
+    """Yield a line for each span and part, and one for all."""
+    for point in history["series"]:
+        yield _history_row(point["start"], "", point)
+        for part in point.get("breakdown", ()):
+            yield _history_row("", "(others)" if part["name"] is None else part["name"], part)
+    yield _history_row("in all", "", history["totals"])
+
+
+def _history_row(start: str, name: str, sums: dict[str, Any]) -> tuple[object, ...]:
+    counts = ("sessions", "managed_sessions", "byok_sessions", "messages")
+    tokens = ("input_tokens", "output_tokens")
+    return (start, name, *(sums[each] for each in (*counts, *tokens)))
 
 
 def change_text(record: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from flowstack.documents import (
     TierInfo,
     TokenCount,
     ToolCall,
+    UsageHistory,
     UsageStats,
 )
 from flowstack.exceptions import (
@@ -91,6 +92,7 @@ __all__ = [
     "ToolCall",
     "ToolDefinitionError",
     "ToolRoundsExceededError",
+    "UsageHistory",
     "UsageStats",
     "Vault",
     "__version__",

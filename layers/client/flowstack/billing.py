@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import date
 from typing import Any, Literal
 
 from flowstack.documents import (
@@ -13,6 +14,7 @@ from flowstack.documents import (
     StoredCredential,
     Subscription,
     TierInfo,
+    UsageHistory,
     UsageStats,
 )
 from flowstack.exceptions import NotFoundError
@@ -21,6 +23,8 @@ from flowstack.transport import AsyncClient, Client, Endpoint
 
 __all__ = ["AsyncBillingManager", "BillingManager", "UsageStats"]
 
+Granularity = Literal["daily", "weekly", "monthly"]
+Dimension = Literal["agent", "provider", "model"]
 Change = Literal["downgrade", "cancel", "undo"]
 _PAGE = 50
 
@@ -52,9 +56,28 @@ class BillingManager:
         """Return the plans on offer."""
         return self._client.run(plans())
 
-    def daily_usage(self) -> Document:
-        """Return the sessions of each day."""
-        return self._client.run(daily_usage())
+    def usage_history(
+        self,
+        granularity: Granularity = "daily",
+        *,
+        first: date | None = None,
+        last: date | None = None,
+        by: Dimension | None = None,
+    ) -> UsageHistory:
+        """Return what was used by day, week or month; by default in the present period.
+
+        Parameters
+        ----------
+        first, last
+            Days, both included; weeks and months are shown whole.
+        by
+            Also the parts of each span; from the professional tier up.
+        """
+        return self._client.run(usage_history(granularity, first, last, by))
+
+    def daily_usage(self) -> UsageHistory:
+        """Return the sessions of each day of the present period."""
+        return self.usage_history()
 
     def forecast(self) -> Document:
         """Return where the period is heading."""
@@ -179,9 +202,28 @@ class AsyncBillingManager:
         """Return the plans on offer."""
         return await self._client.run(plans())
 
-    async def daily_usage(self) -> Document:
-        """Return the sessions of each day."""
-        return await self._client.run(daily_usage())
+    async def usage_history(
+        self,
+        granularity: Granularity = "daily",
+        *,
+        first: date | None = None,
+        last: date | None = None,
+        by: Dimension | None = None,
+    ) -> UsageHistory:
+        """Return what was used by day, week or month; by default in the present period.
+
+        Parameters
+        ----------
+        first, last
+            Days, both included; weeks and months are shown whole.
+        by
+            Also the parts of each span; from the professional tier up.
+        """
+        return await self._client.run(usage_history(granularity, first, last, by))
+
+    async def daily_usage(self) -> UsageHistory:
+        """Return the sessions of each day of the present period."""
+        return await self.usage_history()
 
     async def forecast(self) -> Document:
         """Return where the period is heading."""
@@ -284,9 +326,13 @@ def plans() -> Operation[list[Plan]]:
     )
 
 
-def daily_usage() -> Operation[Document]:
+def usage_history(
+    granularity: Granularity, first: date | None, last: date | None, by: Dimension | None
+) -> Operation[UsageHistory]:
     """Return the operation behind ``GET /usage/history``."""
-    return Operation("GET", "/usage/history", Document.model_validate)
+    days = {"from": first and str(first), "to": last and str(last)}
+    query = present(granularity=granularity, by=by, **days)
+    return Operation("GET", "/usage/history", UsageHistory.model_validate, query=query)
 
 
 def forecast() -> Operation[Document]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -174,6 +174,56 @@ class UsageStats(Document):
             f"Usage: {self.sessions_used:,}/{self.sessions_limit:,} sessions "
             f"({self.usage_percentage:.1f}%)"
         )
+
+
+class UsageSums(Document):
+    """What sessions came to. A session is managed or BYOK by the model of its first answer."""
+
+    sessions: int = 0
+    managed_sessions: int = 0
+    byok_sessions: int = 0
+    messages: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class UsagePart(UsageSums):
+    """The part of a span that counts under one name; ``None`` is all the smallest together."""
+
+    name: str | None = None
+
+
+class UsagePoint(UsageSums):
+    """One span of a history, up to before ``end``; nothing starts in a complete one any more."""
+
+    start: date
+    end: date
+    complete: bool = False
+    managed_messages: int = 0
+    byok_messages: int = 0
+    breakdown: list[UsagePart] = Field(default_factory=list)
+
+
+class UsageHistory(Document):
+    """What was used, span by span, the oldest first."""
+
+    granularity: str
+    as_of: datetime
+    series: list[UsagePoint] = Field(default_factory=list)
+    totals: UsageSums = Field(default_factory=UsageSums)
+
+    @property
+    def first(self) -> date:
+        """The first day."""
+        return date.fromisoformat(self["from"])
+
+    @property
+    def last(self) -> date:
+        """The last day, included."""
+        return date.fromisoformat(self["to"])
+
+    def __iter__(self) -> Iterator[UsagePoint]:  # type: ignore[override]
+        return iter(self.series)
 
 
 class TierInfo(Document):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
     from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
     from flowstack_core.adapters.dynamodb_customer_data import DynamoDBCustomerData
+    from flowstack_core.adapters.dynamodb_rollups import DynamoDBRollupStore
     from flowstack_core.adapters.kms import KmsCredentialCipher
     from flowstack_core.adapters.s3_archives import S3Archives
     from flowstack_core.adapters.sqs_data_rights import SQSDataRightsQueue
@@ -48,8 +49,10 @@ if TYPE_CHECKING:
     from flowstack_core.services.deferred import DeferredRequests, DeferredRunner
     from flowstack_core.services.erasures import ErasureService
     from flowstack_core.services.exports import ExportService
+    from flowstack_core.services.history import HistoryService
     from flowstack_core.services.month_end import CloseWorker, MonthEndService
     from flowstack_core.services.payments import PaymentService
+    from flowstack_core.services.rollups import RollupService
     from flowstack_core.services.statements import StatementService
     from flowstack_core.services.subscriptions import SubscriptionService
     from flowstack_core.services.vault import VaultAccess, VaultService
@@ -110,6 +113,12 @@ def _sessions(client: DynamoDBClient) -> DynamoDBSessionStore:
 
 def _usage(client: DynamoDBClient) -> DynamoDBUsageStore:
     return DynamoDBUsageStore(client, settings().usage_table, settings().accounts_table)
+
+
+def _rollups(client: DynamoDBClient) -> DynamoDBRollupStore:
+    from flowstack_core.adapters.dynamodb_rollups import DynamoDBRollupStore  # noqa: PLC0415
+
+    return DynamoDBRollupStore(client, settings().usage_table, settings().sessions_table)
 
 
 def _closings(client: DynamoDBClient) -> DynamoDBClosingStore:
@@ -236,7 +245,26 @@ def authorization_service() -> AuthorizationService:
 def usage_service() -> UsageService:
     """Return the service behind ``/usage`` and ``/tier-info``."""
     client = patient_client()
-    return UsageService(_sessions(client), _usage(client), _accounts(client), _clocks(client))
+    return UsageService(
+        _sessions(client), _usage(client), _rollups(client), _accounts(client), _clocks(client)
+    )
+
+
+@cache
+def history_service() -> HistoryService:
+    """Return the service behind ``/usage/history``."""
+    from flowstack_core.services.history import HistoryService  # noqa: PLC0415
+
+    client = patient_client()
+    return HistoryService(_rollups(client), _accounts(client), _clocks(client))
+
+
+@cache
+def rollup_service() -> RollupService:
+    """Return the service that rolls sessions up into days."""
+    from flowstack_core.services.rollups import RollupService  # noqa: PLC0415
+
+    return RollupService(_rollups(hot_path_client()), _retrier())
 
 
 @cache

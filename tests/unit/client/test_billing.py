@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -155,10 +156,41 @@ def test_alerts_and_the_budget_are_set(agent: Agent, api: FakeApi) -> None:
     assert api.routes == ["PUT /alerts", "PUT /budget", "GET /alerts", "GET /budget"]
 
 
+def test_the_past_is_typed_and_reads_like_its_json(agent: Agent, api: FakeApi) -> None:
+    history = agent.billing.usage_history(
+        "weekly", first=date(2026, 11, 23), last=date(2026, 11, 24), by="agent"
+    )
+    assert dict(api.requests[0].url.params) == {
+        "granularity": "weekly",
+        "from": "2026-11-23",
+        "to": "2026-11-24",
+        "by": "agent",
+    }
+    assert (history.first, history.last, history["from"]) == (
+        date(2026, 11, 24),
+        date(2026, 11, 24),
+        "2026-11-24",
+    )
+    (span,) = history
+    assert (span.start, span.end, span.complete) == (
+        date(2026, 11, 24),
+        date(2026, 11, 25),
+        False,
+    )
+    assert (span.sessions, span.byok_messages, span.breakdown[0].name) == (3, 2, "analyst")
+    assert history.totals.input_tokens == history["totals"]["input_tokens"] == 700
+
+
+def test_the_days_of_the_period_are_asked_for_without_more_words(
+    agent: Agent, api: FakeApi
+) -> None:
+    assert agent.billing.daily_usage().totals.sessions == 3
+    assert dict(api.requests[0].url.params) == {"granularity": "daily"}
+
+
 def test_the_future_and_advice_come_as_they_are(agent: Agent) -> None:
     assert agent.billing.forecast()["projected_sessions"] == 990
     assert agent.billing.recommendations()["recommendations"] == []
-    assert agent.billing.daily_usage()["days"] == []
 
 
 def test_an_answer_that_makes_no_sense_is_said_to_make_none(agent: Agent, api: FakeApi) -> None:
@@ -226,6 +258,7 @@ def test_everything_can_be_awaited(async_agent: AsyncAgent, api: FakeApi) -> Non
         await billing.forecast()
         await billing.recommendations()
         await billing.daily_usage()
+        await billing.usage_history("monthly")
         assert await async_agent.store_byok_credentials("openai", {"api_key": "sk-1"})
         assert len(await async_agent.list_byok_credentials()) == 1
         assert await async_agent.delete_byok_credentials("openai") is True

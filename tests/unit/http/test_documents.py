@@ -17,6 +17,7 @@ from flowstack_core.http.documents import (
     PricingDocument,
     TierDocument,
     UsageDocument,
+    UsageHistoryDocument,
 )
 from flowstack_core.http.errors import STATUS, status_of
 from flowstack_core.http.public_routes import public_app
@@ -31,8 +32,8 @@ from tests.unit.http.conftest import ConversationApi
 def _get(world: World, path: str) -> HttpResponse:
     authorizer = {"customer_id": world.customer_id, "tier": "starter"}
     handler = entry_point(
-        usage_app(lambda: world.usage_service)
-        if path in {"/usage", "/tier-info"}
+        usage_app(lambda: world.usage_service, lambda: world.history_service)
+        if path in {"/usage", "/usage/history", "/tier-info"}
         else public_app(lambda: "test")
     )
     return response_of(handler(http_event("GET", path, authorizer=authorizer), LambdaContext()))
@@ -42,6 +43,7 @@ def _get(world: World, path: str) -> HttpResponse:
     ("path", "document"),
     [
         ("/usage", UsageDocument),
+        ("/usage/history", UsageHistoryDocument),
         ("/tier-info", TierDocument),
         ("/pricing", PricingDocument),
         ("/health", HealthDocument),

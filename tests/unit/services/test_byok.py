@@ -268,7 +268,7 @@ def test_p4_on_free_stored_credentials_open_bedrock(operation: str) -> None:
     ask(world, operation=operation)
     assert used(world) == [OWN]
     assert (world.used(), world.drift()) == (1, 0)
-    assert [s.managed for s in world.tables.settlements] == [False]
+    assert [s.route.managed for s in world.tables.settlements] == [False]
 
 
 @pytest.mark.parametrize("tier", PAID)

@@ -11,6 +11,7 @@ import pytest
 from flowstack_core.domain.errors import ModelError, NotFoundError, QuotaExceededError
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
+from flowstack_core.domain.rollups import Talk
 from flowstack_core.domain.sessions import SessionRecord
 from flowstack_core.services.ports import SessionStore
 from flowstack_core.services.usage import UsageService
@@ -116,6 +117,33 @@ def test_an_audit_finds_a_counter_that_is_wrong(wrong: int) -> None:
     assert world.usage_service.audit(world.customer_id, NOVEMBER).drift == wrong
 
 
+def test_an_audit_sets_the_rollups_beside_the_records() -> None:
+    world = on(Tier.STARTER)
+    world.send("one")
+    world.send("two", managed=False)
+    world.admit("running")
+    before = world.usage_service.audit(world.customer_id, None)
+    assert (before.rolled_up, before.missing, before.drifting_days) == (0, 2, ())
+    assert not before.in_order
+    world.roll_up()
+    after = world.usage_service.audit(world.customer_id, None)
+    assert (after.rolled_up, after.missing, after.drifting_days) == (2, 0, ())
+    assert after.in_order
+
+
+def test_an_audit_names_the_days_of_which_the_rollups_say_something_else() -> None:
+    world = on(Tier.STARTER)
+    world.send("one")
+    world.roll_up()
+    record = next(iter(world.tables.records.values()))
+    (route,) = record.rolled_up
+    world.tables.records[record.session_id] = replace(record, rolled_up={route: Talk(1, 1, 1)})
+    audit = world.usage_service.audit(world.customer_id, None)
+    assert (audit.drift, audit.missing) == (0, 0)
+    assert audit.drifting_days == (world.clock.now().date(),)
+    assert not audit.in_order
+
+
 def test_an_audit_of_a_past_period_looks_at_its_own_records() -> None:
     world = on(Tier.STARTER, clock=FixedClock(at("2026-11-30T23:59:00")))
     world.send()
@@ -162,6 +190,8 @@ def test_the_audit_takes_a_start_between_its_reads_for_no_drift() -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(world.sessions, name)
 
-    busy = UsageService(cast(SessionStore, Busy()), world.usage, world.accounts, world.clock)
+    busy = UsageService(
+        cast(SessionStore, Busy()), world.usage, world.rollups, world.accounts, world.clock
+    )
     audit = busy.audit(world.customer_id, NOVEMBER)
     assert (audit.counted, audit.records, audit.drift) == (2, 2, 0)

@@ -123,6 +123,7 @@ def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operat
     api = admin_app(
         lambda: world.account_service,
         lambda: world.usage_service,
+        history=lambda: world.history_service,
         subscriptions=lambda: world.subscription_service,
         statements=lambda: world.statement_service,
         closings=lambda: world.closing_service,
@@ -391,9 +392,27 @@ def test_usage_is_shown_and_audited(operator: Operator) -> None:
     assert "sessions left" in operator.text("usage", "show", customer_id)
     audit = operator.json("usage", "audit", customer_id)
     assert (audit["counted"], audit["records"], audit["drift"]) == (1, 1, 0)
-    assert "agrees with the records" in operator.text("usage", "audit", customer_id)
+    assert audit["rollups"] == {"sessions": 0, "missing": 1, "drifting_days": []}
+    assert "rollups do not agree" in operator.text("usage", "audit", customer_id)
+    operator.world.roll_up()
+    text = operator.text("usage", "audit", customer_id)
+    assert "counter agrees with the records" in text
+    assert "rollups agree with the records" in text
     before = operator.json("usage", "audit", customer_id, "--period", "2026-10")
     assert before["period"] == "2026-10"
+
+
+def test_the_history_is_shown_with_its_parts(operator: Operator) -> None:
+    customer_id = operator.customer("--tier", "starter")
+    operator.world.send("one")
+    operator.world.roll_up()
+    history = operator.json("usage", "history", customer_id, "--by", "model")
+    assert history["totals"]["sessions"] == 1
+    assert history["series"][-1]["breakdown"][0]["name"] == "claude-haiku-4-5"
+    span = ("--granularity", "weekly", "--from", "2026-11-10", "--to", "2026-11-15")
+    text = operator.text("usage", "history", customer_id, *span, "--by", "agent")
+    assert "2026-11-09" in text
+    assert "in all" in text
 
 
 def test_drift_is_reported_in_so_many_words(operator: Operator) -> None:

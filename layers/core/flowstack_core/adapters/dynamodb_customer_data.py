@@ -31,6 +31,7 @@ from flowstack_core.adapters.dynamodb_codec import (
     string,
     transact,
 )
+from flowstack_core.adapters.dynamodb_talk import decode_said
 from flowstack_core.adapters.kinds_of_items import KINDS, Kind
 from flowstack_core.domain.data_rights import (
     ARCHIVE_LIFETIME,
@@ -75,6 +76,10 @@ def shown(kind: Kind, item: Item, leader: Item | None) -> dict[str, Any]:
         if name in item:
             value = _plain(item[name])
             row[name] = json.loads(value) if name in _JSON_TEXTS else value
+    if kind.said_as is not None:
+        row[kind.said_as] = [
+            {**asdict(route), **asdict(talk)} for route, talk in decode_said(item).items()
+        ]
     return row
 
 

@@ -34,7 +34,6 @@ from flowstack_core.adapters.dynamodb_codec import (
     failed_condition,
     flag,
     instant_value,
-    number,
     query,
     read_document,
     read_instant,
@@ -43,6 +42,14 @@ from flowstack_core.adapters.dynamodb_codec import (
     transact,
 )
 from flowstack_core.adapters.dynamodb_deferred import end_run, ended_by
+from flowstack_core.adapters.dynamodb_talk import (
+    OPENED_BY,
+    decode_opened_by,
+    decode_said,
+    encode_talk,
+    named,
+    opened_by_value,
+)
 from flowstack_core.adapters.dynamodb_usage import (
     adjust,
     count_release,
@@ -54,6 +61,7 @@ from flowstack_core.adapters.message_codec import decode_message, encode_message
 from flowstack_core.domain.idempotency import Claim
 from flowstack_core.domain.messages import turn_tokens
 from flowstack_core.domain.periods import Period
+from flowstack_core.domain.rollups import Talk
 from flowstack_core.domain.sessions import (
     INACTIVITY_LIMIT,
     Conversation,
@@ -131,10 +139,13 @@ def decode_session(head: Item) -> Session:
         in_flight={
             attempt: decode_instant(until["S"]) for attempt, until in head["in_flight"]["M"].items()
         },
+        opened_by=decode_opened_by(head),
+        said=decode_said(head),
     )
 
 
-def _decode_record(item: Item, customer_id: str, period: Period) -> SessionRecord:
+def decode_record(item: Item, customer_id: str, period: Period) -> SessionRecord:
+    """Read the record of a session."""
     return SessionRecord(
         session_id=item["sk"]["S"],
         conversation=Conversation(customer_id, item["agent"]["S"], item["conversation_id"]["S"]),
@@ -142,6 +153,8 @@ def _decode_record(item: Item, customer_id: str, period: Period) -> SessionRecor
         started_at=read_instant(item, "started_at"),
         managed=item["managed"]["BOOL"],
         released_at=read_optional_instant(item, "released_at"),
+        opened_by=decode_opened_by(item),
+        rolled_up=decode_said(item),
     )
 
 
@@ -262,23 +275,29 @@ def settle_head(table: str, settlement: Settlement, *, moves_activity: bool) -> 
     """Record that an attempt's message was processed, once.
 
     Delivering the answer is activity (S2), and from the first one on the session is billed (S5).
-    Messages and tokens are added up on the head, where the table's stream sees each change.
+    Messages and tokens are added up on the head by the way they went, where the table's stream
+    sees each change. Which route is one too many is decided from the session as it was joined.
 
     Parameters
     ----------
     moves_activity
         Whether the delivery is the latest activity of the session.
     """
-    kind = "managed" if settlement.managed else "byok"
-    sets = ["processed_at = if_not_exists(processed_at, :at)"]
+    tokens = settlement.tokens
+    route = settlement.route.within(settlement.session.said)
+    sums = encode_talk(route, Talk(1, tokens.input_tokens, tokens.output_tokens))
+    sum_names, sum_values, pairs = named(sums)
+    sets = [
+        "processed_at = if_not_exists(processed_at, :at)",
+        f"{OPENED_BY} = if_not_exists({OPENED_BY}, :route)",
+    ]
     condition = "session_id = :session AND attribute_exists(in_flight.#attempt)"
-    names = {"#attempt": settlement.attempt_id}
+    names = {"#attempt": settlement.attempt_id, **sum_names}
     values: dict[str, Any] = {
         ":session": string(settlement.session.session_id),
         ":at": instant_value(settlement.at),
-        ":one": number(1),
-        ":input": number(settlement.tokens.input_tokens),
-        ":output": number(settlement.tokens.output_tokens),
+        ":route": opened_by_value(route),
+        **sum_values,
     }
     if moves_activity:
         sets += ["last_activity_at = :at", "#ttl = :ttl"]
@@ -290,7 +309,7 @@ def settle_head(table: str, settlement: Settlement, *, moves_activity: bool) -> 
         "Key": head_key(settlement.session.conversation),
         "UpdateExpression": (
             f"SET {', '.join(sets)}"
-            f" ADD {kind}_messages :one, {kind}_input_tokens :input, {kind}_output_tokens :output"
+            f" ADD {', '.join(f'{name} {value}' for name, value in pairs)}"
             " REMOVE in_flight.#attempt, held_in"
         ),
         "ConditionExpression": condition,
@@ -636,7 +655,7 @@ class DynamoDBSessionStore:
             ExpressionAttributeValues={":pk": string(f"RECORDS#{customer_id}#{period.name}")},
             ConsistentRead=True,
         ):
-            yield _decode_record(item, customer_id, period)
+            yield decode_record(item, customer_id, period)
 
 
 def _closed(counter: Item | None) -> bool:

@@ -40,6 +40,8 @@ class Kind:
         The name under which an archive shows its leader's sort key.
     session_of_leader
         Whether it is its leader's only while it has the same session.
+    said_as
+        The name under which an archive shows what was said, by the way it went.
     kept
         Whether an erasure leaves it.
     """
@@ -54,6 +56,7 @@ class Kind:
     leader: str | None = None
     leader_as: str | None = None
     session_of_leader: bool = False
+    said_as: str | None = None
     kept: bool = False
 
     def partition_of(self, customer_id: str, period: str = "", leader: Item | None = None) -> str:
@@ -65,11 +68,7 @@ class Kind:
         return self.partition.format_map(names)
 
 
-_TALK = tuple(
-    f"{kind}_{what}"
-    for kind in ("managed", "byok")
-    for what in ("messages", "input_tokens", "output_tokens")
-)
+_TALK = ("messages", "input_tokens", "output_tokens")
 
 KINDS: tuple[Kind, ...] = (
     Kind(
@@ -90,8 +89,9 @@ KINDS: tuple[Kind, ...] = (
         file="conversations",
         shown=(
             *("session_id", "agent", "conversation_id", "period", "started_at"),
-            *("last_activity_at", "processed_at", "managed", *_TALK),
+            *("last_activity_at", "processed_at", "managed"),
         ),
+        said_as="said",
         leader="record of a session",
         session_of_leader=True,
     ),
@@ -102,6 +102,29 @@ KINDS: tuple[Kind, ...] = (
         file="sessions",
         shown=("agent", "conversation_id", "started_at", "managed", "released_at"),
         sort_key_as="session_id",
+        said_as="rolled_up",
+    ),
+    # After the records: a session whose record is gone adds nothing to them any more.
+    Kind(
+        "total of a day",
+        "usage",
+        "ROLLUPS#{customer}",
+        sort="DAY#",
+        file="days",
+        shown=(
+            *("sessions", "managed_sessions"),
+            *(f"{payer}_{what}" for payer in ("managed", "byok") for what in _TALK),
+        ),
+        sort_key_as="day",
+    ),
+    Kind(
+        "slice of a day",
+        "usage",
+        "ROLLUPS#{customer}",
+        sort="SLICE#",
+        file="slices",
+        shown=("sessions", *_TALK),
+        sort_key_as="slice",
     ),
     Kind(
         "deferred request",

@@ -7,8 +7,16 @@ message on: what is held, or was released, is not (S5).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
+
+MOST_ROUTES = 32
+"""How many routes of one session are told apart. A session that goes on and on, with a model of
+another name each time, would outgrow its item."""
+
+OTHER = "other"
+"""Provider and model of whatever went further ways than those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,12 @@ class Route:
     provider: str
     model: str
 
+    def within(self, known: Mapping[Route, Talk]) -> Route:
+        """Return the route under which a session counts that knows some routes already."""
+        if self in known or len(known) < MOST_ROUTES:
+            return self
+        return Route(self.managed, OTHER, OTHER)
+
 
 @dataclass(frozen=True, slots=True)
 class DayTotal:
@@ -59,7 +73,7 @@ class DayTotal:
     Attributes
     ----------
     sessions, managed_sessions
-        Sessions with an answered message; those of them that began with a managed model.
+        Sessions with an answered message; those of them whose first one a managed model answered.
     managed, byok
         What was said in them, on the operator's models and on the customer's own.
     """
@@ -72,7 +86,7 @@ class DayTotal:
 
     @property
     def byok_sessions(self) -> int:
-        """Sessions that began with the customer's own model."""
+        """Sessions whose first answer came from the customer's own model."""
         return self.sessions - self.managed_sessions
 
     @property
@@ -96,3 +110,43 @@ class DaySlice:
     route: Route
     sessions: int = 0
     talk: Talk = Talk()
+
+    @property
+    def place(self) -> tuple[date, str, Route]:
+        """What tells it from other slices of its customer."""
+        return (self.day, self.agent, self.route)
+
+
+def total_of(said: Mapping[Route, Talk]) -> Talk:
+    """Return what was said on all routes together."""
+    return sum(said.values(), Talk())
+
+
+def merged(slices: Iterable[DaySlice]) -> list[DaySlice]:
+    """Return one slice a day, agent and route, in that order."""
+    found: dict[tuple[date, str, Route], DaySlice] = {}
+    for part in slices:
+        so_far = found.get(part.place)
+        found[part.place] = (
+            part
+            if so_far is None
+            else replace(
+                so_far, sessions=so_far.sessions + part.sessions, talk=so_far.talk + part.talk
+            )
+        )
+    return [found[place] for place in sorted(found)]
+
+
+def day_totals(slices: Iterable[DaySlice]) -> list[DayTotal]:
+    """Return the total of each day, the oldest first: its slices, added up."""
+    totals: dict[date, DayTotal] = {}
+    for part in slices:
+        total, managed = totals.get(part.day, DayTotal(part.day)), part.route.managed
+        totals[part.day] = replace(
+            total,
+            sessions=total.sessions + part.sessions,
+            managed_sessions=total.managed_sessions + (part.sessions if managed else 0),
+            managed=total.managed + part.talk if managed else total.managed,
+            byok=total.byok if managed else total.byok + part.talk,
+        )
+    return [totals[day] for day in sorted(totals)]

@@ -7,11 +7,12 @@ DynamoDB deletes expired items late.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from flowstack_core.domain.periods import Period
+from flowstack_core.domain.rollups import DaySlice, Route, Talk, total_of
 
 INACTIVITY_LIMIT = timedelta(minutes=30)
 """A silence of this length, or longer, ends a session (S2)."""
@@ -59,6 +60,10 @@ class Session:
     managed_until
         Until when managed models may be used without asking the quota again; ``None`` if the
         session was not started or renewed with one (P4).
+    opened_by
+        The way of the first message that was answered.
+    said
+        What was answered so far, by the way it went.
     """
 
     session_id: str
@@ -70,6 +75,13 @@ class Session:
     managed: bool = False
     managed_until: datetime | None = None
     in_flight: Mapping[str, datetime] = field(default_factory=dict)
+    opened_by: Route | None = None
+    said: Mapping[Route, Talk] = field(default_factory=dict)
+
+    @property
+    def talk(self) -> Talk:
+        """What was answered so far, whichever way it went."""
+        return total_of(self.said)
 
     @property
     def held(self) -> bool:
@@ -96,7 +108,13 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """The durable trace of one started session: what a period's count is rebuilt from."""
+    """The durable trace of one started session: what a period's count is rebuilt from.
+
+    Attributes
+    ----------
+    opened_by, rolled_up
+        What of the session is in the rollups: the way of its first answer, and what was said.
+    """
 
     session_id: str
     conversation: Conversation
@@ -104,8 +122,54 @@ class SessionRecord:
     started_at: datetime
     managed: bool
     released_at: datetime | None = None
+    opened_by: Route | None = None
+    rolled_up: Mapping[Route, Talk] = field(default_factory=dict)
 
     @property
     def counted(self) -> bool:
         """Whether the session counts against the quota of its period."""
         return self.released_at is None
+
+    @property
+    def day(self) -> date:
+        """The day of the session, for ever, as its period is (S4)."""
+        return self.started_at.astimezone(UTC).date()
+
+    def slices(self) -> Iterator[DaySlice]:
+        """Yield what of the session is in the rollups."""
+        for route, talk in self.rolled_up.items():
+            opened = int(route == self.opened_by)
+            yield DaySlice(self.day, self.conversation.agent, route, opened, talk)
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A session that has come further than the rollups know.
+
+    What was said only grows, message by message. So of two states of a session the one with more
+    messages is the later one, whatever order they become known in.
+
+    Attributes
+    ----------
+    record
+        What the rollups know.
+    """
+
+    session: Session
+    record: SessionRecord
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is anything to add. A session that was released never is (S5)."""
+        known = total_of(self.record.rolled_up).messages
+        return self.record.counted and self.session.talk.messages > known
+
+    def slices(self) -> Iterator[DaySlice]:
+        """Yield what has to be added to the rollups."""
+        session, known = self.session, self.record.rolled_up
+        for route, talk in session.said.items():
+            added = talk - known.get(route, Talk())
+            opened = int(not known and route == session.opened_by)
+            if added.messages:
+                agent = session.conversation.agent
+                yield DaySlice(self.record.day, agent, route, opened, added)

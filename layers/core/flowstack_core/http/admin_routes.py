@@ -14,6 +14,7 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from flowstack_core.domain.errors import NotFoundError
+from flowstack_core.domain.history import Granularity
 from flowstack_core.domain.periods import Period, instant, optional_instant
 from flowstack_core.domain.subscriptions import Subscription
 from flowstack_core.http.admin_billing_routes import (
@@ -25,11 +26,19 @@ from flowstack_core.http.admin_bodies import ClockBody, CreditBody, CustomerBody
 from flowstack_core.http.admin_data_rights_routes import add_data_rights_routes
 from flowstack_core.http.resolver import create_app, json_response, operator_of
 from flowstack_core.http.statement_responses import PERIOD_PATTERN
+from flowstack_core.http.usage_history import (
+    BrokenDown,
+    FirstDay,
+    LastDay,
+    Spans,
+    history_query,
+)
 from flowstack_core.services.accounts import AccountService, CustomerClock, IssuedKey
 from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.documents import subscription_document
 from flowstack_core.services.erasures import ErasureService
 from flowstack_core.services.exports import ExportService
+from flowstack_core.services.history import HistoryService
 from flowstack_core.services.month_end import MonthEndService
 from flowstack_core.services.ports import AuditRecord, Customer
 from flowstack_core.services.statements import StatementService
@@ -91,6 +100,11 @@ def usage_audit_document(customer_id: str, audit: UsageAudit) -> dict[str, Any]:
         "records": audit.records,
         "released": audit.released,
         "held": audit.held,
+        "rollups": {
+            "sessions": audit.rolled_up,
+            "missing": audit.missing,
+            "drifting_days": [str(day) for day in audit.drifting_days],
+        },
     }
 
 
@@ -110,6 +124,7 @@ def admin_app(
     accounts: Callable[[], AccountService],
     usage: Callable[[], UsageService],
     *,
+    history: Callable[[], HistoryService],
     subscriptions: Callable[[], SubscriptionService],
     statements: Callable[[], StatementService],
     closings: Callable[[], ClosingService],
@@ -127,6 +142,7 @@ def admin_app(
     _add_keys(app, accounts)
     _add_credits(app, accounts)
     _add_usage(app, usage)
+    _add_history(app, accounts, history)
     add_billing_routes(app, accounts, subscriptions, statements, closings)
     add_month_end_routes(app, month_end)
     add_data_rights_routes(app, exports, erasures)
@@ -229,6 +245,25 @@ def _add_usage(app: APIGatewayRestResolver, usage: Callable[[], UsageService]) -
         operator_of(app)
         found = usage().audit(customer_id, None if period is None else Period.parse(period))
         return json_response(200, usage_audit_document(customer_id, found))
+
+
+def _add_history(
+    app: APIGatewayRestResolver,
+    accounts: Callable[[], AccountService],
+    history: Callable[[], HistoryService],
+) -> None:
+    @app.get("/admin/customers/<customer_id>/usage-history")
+    def show(
+        customer_id: CustomerId,
+        granularity: Spans = Granularity.DAILY,
+        first: FirstDay = None,
+        last: LastDay = None,
+        by: BrokenDown = None,
+    ) -> Response[Any]:
+        operator_of(app)
+        accounts().customer(customer_id)
+        document = history().document(customer_id, history_query(granularity, first, last, by))
+        return json_response(200, {"customer_id": customer_id, **document})
 
 
 def _add_clocks(app: APIGatewayRestResolver, accounts: Callable[[], AccountService]) -> None:

@@ -5,12 +5,12 @@ Services render documents as plain dictionaries; a test holds each of them to it
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from types import UnionType
 from typing import Any, Literal
 
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from flowstack_core.domain.plans import FairUse, Tier
 
@@ -161,6 +161,51 @@ class TierDocument(Document):
     support: str
     extras: list[str]
     fair_use: FairUse
+
+
+class UsageSums(Document):
+    """What sessions came to. A session is managed or BYOK by the model of its first answer."""
+
+    sessions: int
+    managed_sessions: int
+    byok_sessions: int
+    messages: int
+    managed_messages: int
+    byok_messages: int
+    input_tokens: int
+    output_tokens: int
+
+
+class UsagePart(Document):
+    """The part of a span that counts under one name; all beyond the first 50 have none."""
+
+    name: str | None
+    managed_sessions: int
+    byok_sessions: int
+    sessions: int
+    messages: int
+    input_tokens: int
+    output_tokens: int
+
+
+class UsagePoint(UsageSums):
+    """One span of a history, up to before ``end``; nothing starts in a complete one any more."""
+
+    start: date
+    end: date
+    complete: bool
+    breakdown: list[UsagePart] | None = None
+
+
+class UsageHistoryDocument(Document):
+    """``GET /usage/history``: the spans from the first to the last day, both included."""
+
+    granularity: Literal["daily", "weekly", "monthly"]
+    first: date = Field(alias="from")
+    last: date = Field(alias="to")
+    as_of: datetime
+    series: list[UsagePoint]
+    totals: UsageSums
 
 
 class PlanDocument(Document):

@@ -1,4 +1,4 @@
-"""``GET /usage`` and ``GET /tier-info``: reachable at the limit too (Q2)."""
+"""``GET /usage``, its history, and ``GET /tier-info``: reachable at the limit too (Q2)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,31 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 
-from flowstack_core.http.documents import TierDocument, UsageDocument, documented
+from flowstack_core.domain.history import Granularity
+from flowstack_core.http.documents import (
+    TierDocument,
+    UsageDocument,
+    UsageHistoryDocument,
+    documented,
+)
 from flowstack_core.http.resolver import create_app, customer_of, json_response
+from flowstack_core.http.usage_history import (
+    BrokenDown,
+    FirstDay,
+    LastDay,
+    Spans,
+    history_query,
+)
+from flowstack_core.services.history import HistoryService
 from flowstack_core.services.usage import UsageService
 
 _STATUSES = (401, 429, 500, 503)
 
 
-def usage_app(service: Callable[[], UsageService]) -> APIGatewayRestResolver:
-    """Return the resolver. ``service`` is asked for on the first request."""
+def usage_app(
+    service: Callable[[], UsageService], history: Callable[[], HistoryService]
+) -> APIGatewayRestResolver:
+    """Return the resolver. The services are asked for on the first request."""
     app = create_app()
 
     @app.get(
@@ -35,5 +51,23 @@ def usage_app(service: Callable[[], UsageService]) -> APIGatewayRestResolver:
     )
     def tier_info() -> Response[Any]:
         return json_response(200, service().tier_document(customer_of(app)["customer_id"]))
+
+    @app.get(
+        "/usage/history",
+        summary="See what was used by day, week or month, also by agent, provider or model",
+        tags=["usage"],
+        responses=documented(
+            UsageHistoryDocument, "The spans, oldest first.", 400, 403, 413, *_STATUSES
+        ),
+    )
+    def usage_history(
+        granularity: Spans = Granularity.DAILY,
+        first: FirstDay = None,
+        last: LastDay = None,
+        by: BrokenDown = None,
+    ) -> Response[Any]:
+        query = history_query(granularity, first, last, by)
+        document = history().own_document(customer_of(app)["customer_id"], query)
+        return json_response(200, document)
 
     return app

@@ -50,6 +50,7 @@ from flowstack_core.domain.providers import (
     check_external_id,
     credentials_required,
 )
+from flowstack_core.domain.rollups import Route
 from flowstack_core.domain.sessions import Conversation, Session
 from flowstack_core.services.admission import Admission, Ticket
 from flowstack_core.services.byok import CredentialFinder
@@ -480,7 +481,7 @@ class ConversationService:
             session=ticket.session,
             attempt_id=exchange.attempt_id,
             at=exchange.clock.now(),
-            managed=exchange.managed,
+            route=Route(exchange.managed, command.provider.value, exchange.model.model),
             tokens=answer.usage,
             turn=turn,
             claim=exchange.claim,

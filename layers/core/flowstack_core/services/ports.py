@@ -33,8 +33,8 @@ from flowstack_core.domain.payments import Governing, PaymentEvent, Standing
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.providers import Provider, ProviderCredentials
 from flowstack_core.domain.quota import PeriodUsage
-from flowstack_core.domain.rollups import DaySlice, DayTotal
-from flowstack_core.domain.sessions import Conversation, Session, SessionRecord
+from flowstack_core.domain.rollups import DaySlice, DayTotal, Route
+from flowstack_core.domain.sessions import Conversation, Growth, Session, SessionRecord
 from flowstack_core.domain.statements import Statement
 from flowstack_core.domain.stored_credentials import StoredCredentials
 from flowstack_core.domain.subscriptions import Subscription, Terms
@@ -191,6 +191,8 @@ class Settlement:
     ----------
     at
         When the answer is delivered (S2).
+    route
+        Who paid for the model, at which provider, and which one it was.
     turn
         The exchange to keep, where the server keeps the conversation.
     claim, run, answer
@@ -201,7 +203,7 @@ class Settlement:
     session: Session
     attempt_id: str
     at: datetime
-    managed: bool
+    route: Route
     tokens: TokenUsage
     turn: Turn | None = None
     claim: Claim | None = None
@@ -221,6 +223,21 @@ class RollupReader(Protocol):
 
     def slices(self, customer_id: str, first: date, last: date) -> Iterator[DaySlice]:
         """Yield the same days' parts by agent and route, the oldest day first."""
+        ...
+
+
+class RollupStore(RollupReader, Protocol):
+    """The daily rollups, and what of each session is in them."""
+
+    def records_of(self, sessions: Sequence[Session]) -> Mapping[str, SessionRecord]:
+        """Return the sessions' records by session id, read consistently; some may be gone."""
+        ...
+
+    def add(self, growths: Sequence[Growth]) -> bool:
+        """Add sessions of one customer and day to its rollups, and note it on their records.
+
+        All or nothing: ``False`` if one of the records is gone, or no longer says what it said.
+        """
         ...
 
 
@@ -1048,6 +1065,8 @@ __all__ = [
     "PeriodNotOpen",
     "Refused",
     "Repeated",
+    "RollupReader",
+    "RollupStore",
     "Run",
     "SessionAlive",
     "SessionStore",
