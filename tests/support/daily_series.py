@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from random import Random
@@ -73,40 +73,43 @@ class Trial:
         return self.used + mean * ((Period.containing(self.now).end - self.now) / _DAY)
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Score:
-    """How good forecasts were: mean absolute errors of the month's total in percent."""
+    """How good forecasts were.
 
-    errors: list[float] = field(default_factory=list)
-    straight_line: list[float] = field(default_factory=list)
-    four_weeks: list[float] = field(default_factory=list)
-    covered: list[bool] = field(default_factory=list)
+    Attributes
+    ----------
+    error, line, weeks
+        The mean absolute error of the month's total, in percent: of the forecasts, of a straight
+        line, and of the mean of the last four weeks.
+    coverage
+        How many of 100 totals were in their interval.
+    """
 
-    def add(self, trial: Trial) -> None:
-        """Take a trial into account."""
-        outcome = trial.forecast().outcome
-        for errors, said in (
-            (self.errors, outcome.expected),
-            (self.straight_line, trial.straight_line),
-            (self.four_weeks, trial.four_weeks),
-        ):
-            errors.append(100 * abs(said - trial.total) / trial.total)
-        self.covered.append(outcome.low <= trial.total <= outcome.high)
+    trials: int
+    error: float
+    line: float
+    weeks: float
+    coverage: float
 
-    @property
-    def coverage(self) -> float:
-        """How many of 100 totals were in their interval."""
-        return 100 * fmean(self.covered)
+    @classmethod
+    def of(cls, made: Iterable[Trial]) -> Score:
+        """Return the score of some trials."""
+        errors, covered = [], []
+        for trial in made:
+            outcome, total = trial.forecast().outcome, trial.total
+            said = (outcome.expected, trial.straight_line, trial.four_weeks)
+            errors.append([100 * abs(one - total) / total for one in said])
+            covered.append(100 * (outcome.low <= total <= outcome.high))
+        error, line, weeks = (fmean(column) for column in zip(*errors, strict=True))
+        return cls(len(errors), error, line, weeks, fmean(covered))
 
 
-def score(series: Sequence[Series], day: int | None = None) -> Score:
+def score(series: Iterable[Series], day: int | None = None) -> Score:
     """Return how good the forecasts are that are made on one day of the month, or on all."""
-    found = Score()
-    for one in series:
-        for trial in trials(one):
-            if day in (None, trial.now.day):
-                found.add(trial)
-    return found
+    return Score.of(
+        trial for one in series for trial in trials(one) if day in (None, trial.now.day)
+    )
 
 
 def trials(series: Series) -> Iterator[Trial]:
