@@ -134,12 +134,12 @@ class ApiStack(FunctionStack):
         return self._function(
             "Usage",
             name="usage",
-            description="GET /usage and GET /tier-info",
+            description="GET /usage, forecast and recommendations, GET /tier-info",
             timeout=Duration.seconds(10),
             memory_mb=512,
             tables=[
                 data.accounts.access("GetItem"),
-                data.usage.access("GetItem"),
+                data.usage.access("GetItem", "Query"),
                 data.sessions.access("Query", query_index=HELD_SESSIONS),
             ],
         )
@@ -327,6 +327,8 @@ class ApiStack(FunctionStack):
             ("POST", "/invoke", conversation),
             ("POST", "/chat", conversation),
             ("GET", "/usage", usage),
+            ("GET", "/usage/forecast", usage),
+            ("GET", "/usage/recommendations", usage),
             ("GET", "/tier-info", usage),
             ("POST", "/api/byok-credentials", byok),
             ("GET", "/api/byok-credentials", byok),

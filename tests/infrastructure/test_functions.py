@@ -36,7 +36,7 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Billing", USAGE): {*CLOSING, "GetItem", "ConditionCheckItem"},
     ("Usage", ACCOUNTS): {"GetItem"},
     ("Usage", SESSIONS): {"Query"},
-    ("Usage", USAGE): {"GetItem"},
+    ("Usage", USAGE): {"GetItem", "Query"},
     ("Byok", ACCOUNTS): {"GetItem", "Query", "PutItem", "DeleteItem"},
     ("Vault", VAULT): {"GetItem", "PutItem", "DeleteItem", "BatchWriteItem", "Query"},
     ("Admin", ACCOUNTS): {

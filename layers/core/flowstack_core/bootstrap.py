@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
     from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
     from flowstack_core.adapters.dynamodb_customer_data import DynamoDBCustomerData
+    from flowstack_core.adapters.dynamodb_rollups import DynamoDBRollupStore
     from flowstack_core.adapters.kms import KmsCredentialCipher
     from flowstack_core.adapters.s3_archives import S3Archives
     from flowstack_core.adapters.sqs_data_rights import SQSDataRightsQueue
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from flowstack_core.services.deferred import DeferredRequests, DeferredRunner
     from flowstack_core.services.erasures import ErasureService
     from flowstack_core.services.exports import ExportService
+    from flowstack_core.services.forecasts import ForecastService, RecommendationService
     from flowstack_core.services.month_end import CloseWorker, MonthEndService
     from flowstack_core.services.payments import PaymentService
     from flowstack_core.services.statements import StatementService
@@ -110,6 +112,12 @@ def _sessions(client: DynamoDBClient) -> DynamoDBSessionStore:
 
 def _usage(client: DynamoDBClient) -> DynamoDBUsageStore:
     return DynamoDBUsageStore(client, settings().usage_table, settings().accounts_table)
+
+
+def _rollups(client: DynamoDBClient) -> DynamoDBRollupStore:
+    from flowstack_core.adapters.dynamodb_rollups import DynamoDBRollupStore  # noqa: PLC0415
+
+    return DynamoDBRollupStore(client, settings().usage_table)
 
 
 def _closings(client: DynamoDBClient) -> DynamoDBClosingStore:
@@ -237,6 +245,28 @@ def usage_service() -> UsageService:
     """Return the service behind ``/usage`` and ``/tier-info``."""
     client = patient_client()
     return UsageService(_sessions(client), _usage(client), _accounts(client), _clocks(client))
+
+
+@cache
+def forecast_service() -> ForecastService:
+    """Return the service behind ``/usage/forecast``."""
+    from flowstack_core.services.forecasts import ForecastService  # noqa: PLC0415
+
+    return ForecastService(usage_service(), _rollups(patient_client()))
+
+
+@cache
+def recommendation_service() -> RecommendationService:
+    """Return the service behind ``/usage/recommendations``."""
+    from flowstack_core.services.forecasts import RecommendationService  # noqa: PLC0415
+
+    client = patient_client()
+    return RecommendationService(
+        forecast_service(),
+        _rollups(client),
+        _accounts(client),
+        cost=lambda route, talk, day: None,  # noqa: ARG005 - there is no price file yet
+    )
 
 
 @cache

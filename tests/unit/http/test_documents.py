@@ -13,8 +13,10 @@ from flowstack_core.http.documents import (
     AnswerDocument,
     Document,
     ErrorEnvelope,
+    ForecastDocument,
     HealthDocument,
     PricingDocument,
+    RecommendationsDocument,
     TierDocument,
     UsageDocument,
 )
@@ -31,8 +33,12 @@ from tests.unit.http.conftest import ConversationApi
 def _get(world: World, path: str) -> HttpResponse:
     authorizer = {"customer_id": world.customer_id, "tier": "starter"}
     handler = entry_point(
-        usage_app(lambda: world.usage_service)
-        if path in {"/usage", "/tier-info"}
+        usage_app(
+            lambda: world.usage_service,
+            lambda: world.forecast_service,
+            lambda: world.recommendation_service,
+        )
+        if path.startswith(("/usage", "/tier-info"))
         else public_app(lambda: "test")
     )
     return response_of(handler(http_event("GET", path, authorizer=authorizer), LambdaContext()))
@@ -42,6 +48,8 @@ def _get(world: World, path: str) -> HttpResponse:
     ("path", "document"),
     [
         ("/usage", UsageDocument),
+        ("/usage/forecast", ForecastDocument),
+        ("/usage/recommendations", RecommendationsDocument),
         ("/tier-info", TierDocument),
         ("/pricing", PricingDocument),
         ("/health", HealthDocument),

@@ -129,6 +129,8 @@ def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operat
         month_end=lambda: world.month_end,
         exports=lambda: world.export_service,
         erasures=lambda: world.erasure_service,
+        forecasts=lambda: world.forecast_service,
+        recommendations=lambda: world.recommendation_service,
         test_clocks=True,
     )
     handler = type("Handler", (Gateway,), {"app": api})

@@ -1,4 +1,4 @@
-"""``GET /usage`` and ``GET /tier-info``: reachable at the limit too (Q2)."""
+"""``GET /usage…`` and ``GET /tier-info``: reachable at the limit too (Q2)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,33 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 
-from flowstack_core.http.documents import TierDocument, UsageDocument, documented
+from flowstack_core.http.documents import (
+    ForecastDocument,
+    RecommendationsDocument,
+    TierDocument,
+    UsageDocument,
+    documented,
+)
 from flowstack_core.http.resolver import create_app, customer_of, json_response
+from flowstack_core.services.forecasts import ForecastService, RecommendationService
 from flowstack_core.services.usage import UsageService
 
 _STATUSES = (401, 429, 500, 503)
 
 
-def usage_app(service: Callable[[], UsageService]) -> APIGatewayRestResolver:
-    """Return the resolver. ``service`` is asked for on the first request."""
+def usage_app(
+    service: Callable[[], UsageService],
+    forecasts: Callable[[], ForecastService],
+    recommendations: Callable[[], RecommendationService],
+) -> APIGatewayRestResolver:
+    """Return the resolver. The services are asked for on the first request."""
     app = create_app()
+    _add_standing(app, service)
+    _add_outlook(app, forecasts, recommendations)
+    return app
+
+
+def _add_standing(app: APIGatewayRestResolver, service: Callable[[], UsageService]) -> None:
 
     @app.get(
         "/usage",
@@ -36,4 +53,27 @@ def usage_app(service: Callable[[], UsageService]) -> APIGatewayRestResolver:
     def tier_info() -> Response[Any]:
         return json_response(200, service().tier_document(customer_of(app)["customer_id"]))
 
-    return app
+
+def _add_outlook(
+    app: APIGatewayRestResolver,
+    forecasts: Callable[[], ForecastService],
+    recommendations: Callable[[], RecommendationService],
+) -> None:
+    @app.get(
+        "/usage/forecast",
+        summary="See how many sessions the period is heading for",
+        tags=["usage"],
+        responses=documented(ForecastDocument, "The forecast, day by day.", *_STATUSES),
+    )
+    def forecast() -> Response[Any]:
+        return json_response(200, forecasts().forecast_document(customer_of(app)["customer_id"]))
+
+    @app.get(
+        "/usage/recommendations",
+        summary="See how to pay less, and when the limit is reached",
+        tags=["usage"],
+        responses=documented(RecommendationsDocument, "The advice.", *_STATUSES),
+    )
+    def advice() -> Response[Any]:
+        customer_id = customer_of(app)["customer_id"]
+        return json_response(200, recommendations().recommendations_document(customer_id))
