@@ -183,6 +183,14 @@ def test_it_says_when_the_limit_is_reached() -> None:
     assert found.reached_at(10_000) is None
 
 
+def test_a_limit_that_the_whole_period_just_needs_is_not_reached_in_it() -> None:
+    found = seen(days(60, always(24)))
+    assert found.reached_at(found.outcome.expected) is None
+    reached = found.reached_at(found.outcome.expected - 1)
+    assert reached is not None
+    assert reached < found.period.end
+
+
 def test_a_limit_that_is_reached_is_reached_now() -> None:
     assert seen(days(60, always(10))).reached_at(150) == NOON
     assert forecast({}, 0, NOON).reached_at(0) == NOON
@@ -222,8 +230,8 @@ def test_the_instant_of_the_limit_agrees_with_the_days(
 ) -> None:
     found = forecast(history, 10, now)
     reached = found.reached_at(limit)
-    assert (reached is not None) == (limit <= 10 or found.outcome.expected >= limit)
-    assert reached is None or now <= reached <= found.period.end
+    assert (reached is not None) == (limit <= 10 or found.outcome.expected > limit)
+    assert reached is None or now <= reached < found.period.end
 
 
 @given(st.lists(st.integers(20, 60), min_size=14, max_size=56), st.integers(2, 50))

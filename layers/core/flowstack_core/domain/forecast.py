@@ -100,10 +100,12 @@ class Forecast:
         return self.days[-1]
 
     def reached_at(self, count: int) -> datetime | None:
-        """Return when so many sessions are expected, ``None`` where the period ends before."""
+        """Return when so many sessions are expected, ``None`` where it takes the whole period."""
         before, start = self.used, self.now
         if before >= count:
             return start
+        if self.outcome.expected == count:
+            return None
         for ahead in self.days:
             end = _midnight(ahead.day + _DAY)
             if ahead.expected >= count:
