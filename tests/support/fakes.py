@@ -345,7 +345,7 @@ class World:
         )
         self.usage_service = UsageService(sessions, usage, accounts, self.clock)
         self.rollups = InMemoryRollupReader()
-        self.forecast_service = ForecastService(self.usage_service, self.rollups)
+        self.forecast_service = ForecastService(self.usage_service, self.rollups, usage)
         self.recommendation_service = RecommendationService(
             self.forecast_service, self.rollups, accounts, cost=penny_a_token
         )

@@ -252,7 +252,8 @@ def forecast_service() -> ForecastService:
     """Return the service behind ``/usage/forecast``."""
     from flowstack_core.services.forecasts import ForecastService  # noqa: PLC0415
 
-    return ForecastService(usage_service(), _rollups(patient_client()))
+    client = patient_client()
+    return ForecastService(usage_service(), _rollups(client), _usage(client))
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 
@@ -10,10 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowstack_core.domain.forecast import HISTORY_WEEKS, Forecast, Method, forecast
+from flowstack_core.domain.forecast import (
+    HISTORY_WEEKS,
+    Forecast,
+    Method,
+    days_at_the_limit,
+    forecast,
+)
 from flowstack_core.domain.periods import Period
+from flowstack_core.domain.plans import Tier
+from flowstack_core.domain.quota import PeriodUsage
+from flowstack_core.domain.subscriptions import Subscription, Terms
 from tests.support.daily_series import OFFICE, RECORDED, SHAPES, made_up, recorded, score
-from tests.support.fakes import at
+from tests.support.fakes import NOVEMBER, at
 
 NOON = at("2026-11-16T12:00:00")
 """A Monday."""
@@ -164,6 +174,44 @@ def test_less_history_has_the_wider_interval() -> None:
     assert few.outcome.high - few.used > many.outcome.high - many.used
 
 
+# --- days on which nothing could start ------------------------------------------------------
+
+
+def exhausted(period: Period, limit: int = 100) -> PeriodUsage:
+    subscription = Subscription("cus_1", Terms.of(Tier.STARTER, limit))
+    return replace(PeriodUsage.opened(subscription, period), sessions_used=limit)
+
+
+def test_days_after_the_last_session_of_a_used_up_period_say_nothing_of_demand() -> None:
+    """Who reaches the limit each month is not forecast to need less than the limit."""
+    now = at("2026-12-01T00:00:00")
+    cut = date(2026, 11, 21)
+    history = days(60, lambda day: 10 if day < cut else 0, now)
+    refused = set(days_at_the_limit(history, exhausted(NOVEMBER)))
+    assert refused == {date(2026, 11, day) for day in range(21, 31)}
+    assert forecast(history, 0, now, refused).outcome.expected == 310
+    assert forecast(history, 0, now).outcome.expected < 200
+
+
+def test_a_period_with_sessions_left_hides_nothing() -> None:
+    usage = replace(exhausted(NOVEMBER), sessions_used=99)
+    assert list(days_at_the_limit(days(20, always(0)), usage)) == []
+
+
+def test_a_period_used_up_before_what_is_known_was_refused_throughout() -> None:
+    assert len(list(days_at_the_limit({}, exhausted(NOVEMBER)))) == 30
+
+
+def test_a_new_customer_that_used_up_everything_is_forecast_by_the_days_it_could_start() -> None:
+    first = NOON.date() - timedelta(days=6)
+    history = {first: 20, first + timedelta(days=1): 20}
+    refused = set(days_at_the_limit(history, exhausted(NOVEMBER, 40)))
+    assert NOON.date() in refused
+    found = forecast(history, 40, NOON, refused)
+    assert found.method is Method.STRAIGHT_LINE
+    assert found.outcome.expected == 40 + 290  # 20 a day, for 14 and a half
+
+
 # --- the limit ------------------------------------------------------------------------------
 
 
@@ -173,6 +221,7 @@ def test_the_limit_does_not_bound_demand_but_is_spoken_of() -> None:
     assert "can start" not in found.explanation(1_000)
     assert "8 weeks" in found.explanation(1_000)
     assert "last 5 days" in seen(days(5, always(10))).explanation(1_000)
+    assert "by the pace of the last day 97" in seen(days(1, always(10))).explanation(1_000)
 
 
 def test_it_says_when_the_limit_is_reached() -> None:

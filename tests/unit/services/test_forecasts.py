@@ -78,6 +78,24 @@ def test_the_customers_own_clock_decides_which_period_it_is() -> None:
     assert len(document["days"]) == 31
 
 
+def test_a_month_that_was_cut_off_by_its_limit_does_not_look_like_a_quiet_one() -> None:
+    """Else who is stopped each month would be told that its plan is too large."""
+    world = customer(Tier.STARTER, session_limit=2)
+    world.clock.move_to(at("2026-11-03T12:00:00"))
+    for number in range(2):
+        world.send(f"conversation {number}")
+    world.clock.move_to(at("2026-12-01T00:00:00"))
+    for n in range(28, 61):
+        day = world.clock.now().date() - timedelta(days=n)
+        world.rollups.add(world.customer_id, DaySlice(day, "agent", MANAGED, 1))
+    document = world.forecast_service.forecast_document(world.customer_id)
+    assert document["projected_sessions"] == 31
+    (advice, *_) = world.recommendation_service.recommendations_document(world.customer_id)[
+        "recommendations"
+    ]
+    assert advice["type"] == "limit_soon"
+
+
 def test_nothing_that_is_older_than_eight_weeks_is_read() -> None:
     asked: list[tuple[date, date]] = []
     world = customer()

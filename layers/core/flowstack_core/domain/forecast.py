@@ -10,13 +10,14 @@ weeks. The limit is not part of it: this is demand, and only as much as the limi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from statistics import fmean, median
 
 from flowstack_core.domain.periods import Period
+from flowstack_core.domain.quota import PeriodUsage
 
 HISTORY_WEEKS = 8
 """How far back the past is looked at."""
@@ -100,15 +101,13 @@ class Forecast:
         return self.days[-1]
 
     def reached_at(self, count: int) -> datetime | None:
-        """Return when so many sessions are expected, ``None`` where it takes the whole period."""
+        """Return when so many sessions are used, ``None`` where no more than these are expected."""
         before, start = self.used, self.now
         if before >= count:
             return start
-        if self.outcome.expected == count:
-            return None
         for ahead in self.days:
             end = _midnight(ahead.day + _DAY)
-            if ahead.expected >= count:
+            if ahead.expected >= count and self.outcome.expected > count:
                 return start + (end - start) * (count - before) // (ahead.expected - before)
             before, start = ahead.expected, end
         return None
@@ -118,7 +117,8 @@ class Forecast:
         more = self.outcome.expected - self.used
         rests_on = {
             Method.WEEKDAY_PATTERN: f"the weekdays of the last {self.known_days // _WEEK} weeks",
-            Method.STRAIGHT_LINE: f"the pace of the last {self.known_days} days",
+            Method.STRAIGHT_LINE: "the pace of the last "
+            + ("day" if self.known_days == 1 else f"{self.known_days} days"),
         }
         if self.method not in rests_on:
             return "There is less than a day to go on: this is what was counted so far."
@@ -170,7 +170,9 @@ class _Pace:
         return min(math.exp(middle - reach), total), max(math.exp(middle + reach), total)
 
 
-def forecast(history: Mapping[date, int], used: int, now: datetime) -> Forecast:
+def forecast(
+    history: Mapping[date, int], used: int, now: datetime, refused: Container[date] = ()
+) -> Forecast:
     """Return where the period that ``now`` is in is heading.
 
     Parameters
@@ -180,31 +182,63 @@ def forecast(history: Mapping[date, int], used: int, now: datetime) -> Forecast:
         Today may be there, as far as it went; what is later is not looked at.
     used
         What the counter of the period says.
+    refused
+        Days on which nothing could start, because the limit was reached: what would have, is not
+        known, and is taken to be what started a week before.
     """
     now = now.astimezone(UTC)
-    method, known_days, pace = _pace(history, used, now)
+    method, known_days, pace = _pace(history, used, now, refused)
     days = tuple(_days_ahead(pace, used, now))
     return Forecast(Period.containing(now), now, used, method, known_days, days)
 
 
-def _pace(history: Mapping[date, int], used: int, now: datetime) -> tuple[Method, int, _Pace]:
+def days_at_the_limit(history: Mapping[date, int], usage: PeriodUsage) -> Iterator[date]:
+    """Yield the days of a period on which nothing could start any more.
+
+    Those are the ones after its last session, where its limit is used up. A limit that was reached
+    and then raised leaves no trace here.
+    """
+    first, end = usage.period.start.date(), usage.period.end.date()
+    if usage.exhausted:
+        started = [day for day, count in history.items() if count and first <= day < end]
+        last = max(started, default=first - _DAY)
+        yield from (last + n * _DAY for n in range(1, (end - last).days))
+
+
+def _pace(
+    history: Mapping[date, int], used: int, now: datetime, refused: Container[date]
+) -> tuple[Method, int, _Pace]:
     """Choose by how much is known."""
     today = now.date()
     known = [day for day, count in history.items() if count > 0 and day <= today]
     first = max(min(known), today - HISTORY_WEEKS * _WEEK * _DAY) if known else today
-    counts = [history.get(first + n * _DAY, 0) for n in range((today - first).days)]
+    counts = _demand(history, first, today, refused)
     if len(counts) >= _WEEKS_OF_A_PATTERN * _WEEK:
         whole = counts[len(counts) % _WEEK :]
         return Method.WEEKDAY_PATTERN, len(whole), _weekday_pattern(whole, today.weekday())
     if counts:
-        elapsed = (now - _midnight(first)) / _DAY
-        line = _straight_line(sum(counts) + history.get(today, 0), elapsed, counts)
+        part = 0 if today in refused else (now - _midnight(today)) / _DAY
+        begun = history.get(today, 0) if part else 0
+        line = _straight_line(sum(counts) + begun, len(counts) + part, counts)
         return Method.STRAIGHT_LINE, len(counts), line
     if not known and used and today.day > 1:
         # Nothing but the counter: its period is the time that it is known for.
         elapsed = (now - Period.containing(now).start) / _DAY
         return Method.STRAIGHT_LINE, today.day - 1, _straight_line(used, elapsed, ())
     return Method.SO_FAR, 0, _straight_line(0, 1.0, ())
+
+
+def _demand(
+    history: Mapping[date, int], first: date, today: date, refused: Container[date]
+) -> list[int]:
+    """Return what was asked for on each whole day, as far as it is known."""
+    counts: list[int] = []
+    for n in range((today - first).days):
+        count = history.get(first + n * _DAY, 0)
+        if first + n * _DAY in refused and counts:
+            count = counts[-_WEEK] if n >= _WEEK else round(fmean(counts))
+        counts.append(count)
+    return counts
 
 
 def _days_ahead(pace: _Pace, used: int, now: datetime) -> Iterator[DayAhead]:

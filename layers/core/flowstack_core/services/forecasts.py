@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from flowstack_core.domain.errors import NotFoundError
-from flowstack_core.domain.forecast import CONFIDENCE, HISTORY_WEEKS, DayAhead, Forecast, forecast
+from flowstack_core.domain.forecast import (
+    CONFIDENCE,
+    HISTORY_WEEKS,
+    DayAhead,
+    Forecast,
+    days_at_the_limit,
+    forecast,
+)
 from flowstack_core.domain.periods import instant, optional_instant
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.recommendations import (
@@ -17,7 +25,7 @@ from flowstack_core.domain.recommendations import (
     recommendations,
 )
 from flowstack_core.services.documents import terms_document
-from flowstack_core.services.ports import RollupReader, SubscriptionReader
+from flowstack_core.services.ports import RollupReader, SubscriptionReader, UsageStore
 from flowstack_core.services.usage import UsageService
 
 
@@ -28,9 +36,10 @@ class ForecastService:
     sessions in which a message was answered, so they are asked for the pace and for nothing else.
     """
 
-    def __init__(self, usage: UsageService, rollups: RollupReader) -> None:
+    def __init__(self, usage: UsageService, rollups: RollupReader, counters: UsageStore) -> None:
         self._usage = usage
         self._rollups = rollups
+        self._counters = counters
 
     def forecast(self, customer_id: str) -> tuple[Forecast, PeriodUsage]:
         """Return where the period the customer's clock is in is heading, and its counter.
@@ -41,10 +50,23 @@ class ForecastService:
             There is no such customer.
         """
         statement, now = self._usage.statement(customer_id)
-        first = now.date() - timedelta(weeks=HISTORY_WEEKS)
+        usage, first = statement.usage, now.date() - timedelta(weeks=HISTORY_WEEKS)
         days = self._rollups.days(customer_id, first, now.date())
         history = {total.day: total.sessions for total in days}
-        return forecast(history, statement.usage.sessions_used, now), statement.usage
+        refused = {
+            day
+            for counter in (usage, *self._before(usage, first))
+            for day in days_at_the_limit(history, counter)
+        }
+        return forecast(history, usage.sessions_used, now, refused), usage
+
+    def _before(self, usage: PeriodUsage, first: date) -> Iterator[PeriodUsage]:
+        """Yield the counters of the earlier periods that reach into the history."""
+        period = usage.period.previous()
+        while period.end.date() > first:
+            if (counter := self._counters.period_usage(usage.customer_id, period)) is not None:
+                yield counter
+            period = period.previous()
 
     def forecast_document(self, customer_id: str) -> dict[str, Any]:
         """Render ``GET /usage/forecast``."""
