@@ -134,7 +134,7 @@ class ApiStack(FunctionStack):
         return self._function(
             "Usage",
             name="usage",
-            description="GET /usage, GET /usage/history and GET /tier-info",
+            description="GET /usage, its history, forecast and advice, GET /tier-info",
             timeout=Duration.seconds(10),
             memory_mb=512,
             tables=[
@@ -328,6 +328,8 @@ class ApiStack(FunctionStack):
             ("POST", "/chat", conversation),
             ("GET", "/usage", usage),
             ("GET", "/usage/history", usage),
+            ("GET", "/usage/forecast", usage),
+            ("GET", "/usage/recommendations", usage),
             ("GET", "/tier-info", usage),
             ("POST", "/api/byok-credentials", byok),
             ("GET", "/api/byok-credentials", byok),

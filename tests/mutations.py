@@ -65,6 +65,8 @@ VAULT_QUERIES = f"{_CORE}/services/vault_queries.py"
 OF_DOMAIN = "tests/unit/domain/"
 OF_SERVICES = "tests/unit/services/"
 RULES_OF_SESSIONS = f"{OF_SERVICES}test_sessions_rules.py"
+FORECASTS = "tests/unit/domain/test_forecast.py"
+ADVICE = "tests/unit/domain/test_recommendations.py"
 RULES_OF_QUOTA = f"{OF_SERVICES}test_quota_rules.py"
 RULES_OF_PLANS = f"{OF_SERVICES}test_plan_rules.py"
 FAILURES = f"{OF_SERVICES}test_failures_release.py"
@@ -1363,6 +1365,13 @@ TRAPS = (
                 f"{OF_DOMAIN}test_subscriptions.py::"
                 "test_every_change_raises_the_version_and_never_lowers_the_present_terms"
             ),
+        ),
+    ),
+    Trap(
+        "A projection ignores the reset",
+        (
+            f"{FORECASTS}::test_a_new_period_starts_at_zero_and_keeps_the_pace",
+            f"{ADVICE}::test_the_last_period_is_not_counted_against_this_ones_limit",
         ),
     ),
     Trap(

@@ -24,6 +24,8 @@ def _entry() -> HttpFunction:
         month_end=bootstrap.month_end_service,
         exports=bootstrap.export_service,
         erasures=bootstrap.erasure_service,
+        forecasts=bootstrap.forecast_service,
+        recommendations=bootstrap.recommendation_service,
         test_clocks=settings().test_clocks,
     )
     return entry_point(app, admit=signer_of)

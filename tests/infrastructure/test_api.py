@@ -18,6 +18,8 @@ ROUTES = {
     ("POST", "chat"): ("Conversation", KEYED),
     ("GET", "usage"): ("Usage", KEYED),
     ("GET", "usage/history"): ("Usage", KEYED),
+    ("GET", "usage/forecast"): ("Usage", KEYED),
+    ("GET", "usage/recommendations"): ("Usage", KEYED),
     ("GET", "tier-info"): ("Usage", KEYED),
     ("POST", "api/byok-credentials"): ("Byok", KEYED),
     ("GET", "api/byok-credentials"): ("Byok", KEYED),

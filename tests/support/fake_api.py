@@ -114,6 +114,42 @@ def usage_document(used: int = 812, limit: int = 1000, **fields: Any) -> dict[st
     }
 
 
+def forecast_document() -> dict[str, Any]:
+    """Return what ``GET /usage/forecast`` says."""
+    return {
+        "period": "2026-11",
+        "as_of": "2026-11-29T20:23:00.000Z",
+        "sessions_used": 985,
+        "sessions_limit": 1000,
+        "projected_sessions": 1020,
+        "interval": {"low": 1005, "high": 1041, "confidence": 0.8},
+        "method": "weekday_pattern",
+        "explanation": "By the weekdays of the last 8 weeks 35 more are to be expected.",
+        "limit_reached_at": "2026-11-30T08:00:00.000Z",
+        "days": [
+            {"day": "2026-11-29", "expected": 990, "low": 986, "high": 996},
+            {"day": "2026-11-30", "expected": 1020, "low": 1005, "high": 1041},
+        ],
+    }
+
+
+def advice_document() -> dict[str, Any]:
+    """Return what ``GET /usage/recommendations`` says."""
+    return {
+        "period": "2026-11",
+        "as_of": "2026-11-29T20:23:00.000Z",
+        "recommendations": [
+            {
+                "type": "plan_optimization",
+                "message": "Starter would do.",
+                "potential_savings": 70.0,
+                "suggested_tier": "starter",
+                "details": {"projected_sessions": 300},
+            }
+        ],
+    }
+
+
 def _cursor(end: int, found: list[Any]) -> str | None:
     return str(end) if end < len(found) else None
 
@@ -227,6 +263,7 @@ class FakeApi:
         self.statements = [{"period": f"2026-{month:02d}"} for month in range(10, 5, -1)]
         self.pending: dict[str, Any] | None = None
         self.usage = usage_document()
+        self.advice = advice_document()
         self.transport = httpx.MockTransport(self.handle)
 
     @property
@@ -263,9 +300,9 @@ class FakeApi:
             "/chat": lambda _: answered(),
             "/invoke": lambda _: answered(),
             "/usage": lambda _: httpx.Response(200, json=self.usage),
-            "/usage/forecast": lambda _: httpx.Response(200, json={"projected_sessions": 990}),
+            "/usage/forecast": lambda _: httpx.Response(200, json=forecast_document()),
             "/usage/history": lambda _: httpx.Response(200, json=history_document()),
-            "/usage/recommendations": lambda _: httpx.Response(200, json={"recommendations": []}),
+            "/usage/recommendations": lambda _: httpx.Response(200, json=self.advice),
             "/tier-info": self._tier,
             "/pricing": self._pricing,
             "/subscription": self._subscription,

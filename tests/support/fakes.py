@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from itertools import count
 from random import Random
 from threading import Lock
@@ -25,6 +26,7 @@ from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.providers import Provider, ProviderCredentials
 from flowstack_core.domain.quota import PeriodUsage
+from flowstack_core.domain.rollups import Route, Talk
 from flowstack_core.domain.sessions import Conversation, Session
 from flowstack_core.domain.stored_credentials import unreadable
 from flowstack_core.domain.subscriptions import Subscription, Terms
@@ -42,6 +44,7 @@ from flowstack_core.services.conversations import (
 from flowstack_core.services.deferred import Accepted, DeferredRequests, DeferredRunner
 from flowstack_core.services.erasures import ErasureService
 from flowstack_core.services.exports import ExportService
+from flowstack_core.services.forecasts import ForecastService, RecommendationService
 from flowstack_core.services.history import HistoryService
 from flowstack_core.services.month_end import CloseWorker, MonthEndService
 from flowstack_core.services.ports import (
@@ -53,7 +56,6 @@ from flowstack_core.services.ports import (
     ModelClient,
     MonthEndQueue,
     MonthEndStore,
-    RollupStore,
     SessionStore,
     StoredCredentialStore,
     UsageStore,
@@ -92,6 +94,7 @@ NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)
 NOVEMBER = Period(2026, 11)
 DECEMBER = Period(2026, 12)
 MODEL = "claude-haiku-4-5"
+UNPRICED = "priceless"
 REGION = "us-east-1"
 
 
@@ -277,6 +280,13 @@ class Queue:
         self.sent.append((customer_id, request_id))
 
 
+def penny_a_token(route: Route, talk: Talk, day: date) -> Decimal | None:
+    """Return what customers' own models cost: all but one have a price."""
+    if route.model == UNPRICED:
+        return None
+    return Decimal(talk.input_tokens + talk.output_tokens) / 100
+
+
 @dataclass
 class World:
     """Everything a message passes through, over stores in memory.
@@ -335,10 +345,14 @@ class World:
         self.runner = DeferredRunner(
             self.service, deferred, self.clock, self.ids, self.retrier, stored_command
         )
-        self.rollups: RollupStore = InMemoryRollupStore(self.tables)
+        self.rollups = InMemoryRollupStore(self.tables)
         self.rollup_service = RollupService(self.rollups, self.retrier)
         self.usage_service = UsageService(sessions, usage, self.rollups, accounts, self.clock)
         self.history_service = HistoryService(self.rollups, accounts, self.clock)
+        self.forecast_service = ForecastService(self.usage_service, self.rollups, usage)
+        self.recommendation_service = RecommendationService(
+            self.forecast_service, self.rollups, accounts, cost=penny_a_token
+        )
         self.closings: ClosingStore = InMemoryClosingStore(self.tables)
         self.runs: MonthEndStore = InMemoryMonthEndStore(self.tables)
         self.queue = InMemoryMonthEndQueue()

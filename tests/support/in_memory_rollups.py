@@ -38,6 +38,11 @@ class InMemoryRollupStore:
         self._tables = tables
         self._reader = InMemoryRollupReader()
 
+    def given(self, customer_id: str, *slices: DaySlice) -> None:
+        """Have the parts of some days without sessions that they are of."""
+        with self._tables.lock:
+            self._reader.add(customer_id, *slices)
+
     def days(self, customer_id: str, first: date, last: date) -> Sequence[DayTotal]:
         """Return the days on which anything started."""
         with self._tables.lock:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver
+
 from flowstack_core.domain.plans import Tier
 from flowstack_core.http.billing_routes import billing_app
 from flowstack_core.http.byok_routes import byok_app
@@ -24,7 +26,17 @@ from tests.support.fakes import World
 from tests.support.http_events import LambdaContext
 from tests.support.vaults import Vault
 
+
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+
+def usage_app_of(world: World) -> APIGatewayRestResolver:
+    """Return the usage function's routes over a world."""
+    return usage_app(
+        lambda: world.usage_service,
+        lambda: world.history_service,
+        lambda: world.forecast_service,
+        lambda: world.recommendation_service,
+    )
 
 
 class WholeApi:
@@ -45,7 +57,7 @@ class WholeApi:
         conversations = (lambda: world.service), (lambda: world.deferred)
         billing = billing_app(lambda: world.subscription_service, lambda: world.statement_service)
         messages = doors(conversation_app(*conversations), openai_app(*conversations))
-        usage = entry_point(usage_app(lambda: world.usage_service, lambda: world.history_service))
+        usage = entry_point(usage_app_of(world))
         public = entry_point(public_app(lambda: "test"))
         self._functions: dict[str, HttpFunction] = {
             "/invoke": messages,

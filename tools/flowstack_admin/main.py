@@ -345,6 +345,29 @@ def usage_history(
     )
 
 
+@usage_app.command("forecast")
+@reported
+def forecast_usage(context: typer.Context, customer_id: CustomerId, *, json_: Json = False) -> None:
+    """Show how many sessions a customer's period is heading for, and when they are used up."""
+    forecast = client_of(context).get(customer_path(customer_id, "/forecast"))
+    output_of(context, json_).answer(
+        forecast, facts(*rendering.forecast_rows(forecast)), note(forecast["explanation"], "dim")
+    )
+
+
+@usage_app.command("advice")
+@reported
+def advise(context: typer.Context, customer_id: CustomerId, *, json_: Json = False) -> None:
+    """Show what a customer is advised about plans and models."""
+    answer = client_of(context).get(customer_path(customer_id, "/recommendations"))
+    advice = answer["recommendations"]
+    columns = ("what", "saves a month", "plan", "why")
+    none = [] if advice else [note("There is nothing to advise.", "dim")]
+    output_of(context, json_).answer(
+        answer, listing(columns, map(rendering.advice_row, advice)), *none
+    )
+
+
 # --- test clocks ---------------------------------------------------------------------------
 
 

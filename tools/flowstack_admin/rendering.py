@@ -260,6 +260,27 @@ def usage_rows(usage: dict[str, Any]) -> list[tuple[str, object]]:
     ]
 
 
+def forecast_rows(forecast: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return where a period is heading."""
+    interval = forecast["interval"]
+    between = f"{interval['low']:,} and {interval['high']:,}"
+    return [
+        ("period", f"{forecast['period']} (the customer's clock: {forecast['as_of']})"),
+        ("sessions used", forecast["sessions_used"]),
+        ("session limit", forecast["sessions_limit"]),
+        ("heading for", forecast["projected_sessions"]),
+        (f"in {interval['confidence']:.0%} of cases between", between),
+        ("limit reached at", forecast["limit_reached_at"]),
+        ("method", forecast["method"]),
+    ]
+
+
+def advice_row(advice: dict[str, Any]) -> tuple[object, ...]:
+    """Return a piece of advice in one row."""
+    saved = dollars(advice["potential_savings"])
+    return advice["type"], saved, advice["suggested_tier"], advice["message"]
+
+
 def audit_verdict(audit: dict[str, Any]) -> Text:
     """Say whether a count is right."""
     drift = audit["drift"]

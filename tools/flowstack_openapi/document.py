@@ -40,7 +40,7 @@ def openapi_document() -> dict[str, Any]:
     openai = openai_app(_not_called, _not_called)
     for app in (
         conversation_app(_not_called, _not_called),
-        usage_app(_not_called, _not_called),
+        usage_app(_not_called, _not_called, _not_called, _not_called),
         byok_app(_not_called),
         billing_app(_not_called, _not_called),
         vault_app(_not_called, _not_called),

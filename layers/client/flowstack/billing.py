@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from flowstack.documents import (
     Document,
+    Forecast,
     Plan,
+    Recommendations,
     Statement,
     StatementPage,
     StoredCredential,
@@ -79,12 +81,12 @@ class BillingManager:
         """Return the sessions of each day of the present period."""
         return self.usage_history()
 
-    def forecast(self) -> Document:
-        """Return where the period is heading."""
+    def forecast(self) -> Forecast:
+        """Return how many sessions the period is heading for."""
         return self._client.run(forecast())
 
-    def recommendations(self) -> Document:
-        """Return how to pay less."""
+    def recommendations(self) -> Recommendations:
+        """Return how to pay less, and when the limit is reached."""
         return self._client.run(recommendations())
 
     def history(self, limit: int | None = None) -> Iterator[Statement]:
@@ -225,12 +227,12 @@ class AsyncBillingManager:
         """Return the sessions of each day of the present period."""
         return await self.usage_history()
 
-    async def forecast(self) -> Document:
-        """Return where the period is heading."""
+    async def forecast(self) -> Forecast:
+        """Return how many sessions the period is heading for."""
         return await self._client.run(forecast())
 
-    async def recommendations(self) -> Document:
-        """Return how to pay less."""
+    async def recommendations(self) -> Recommendations:
+        """Return how to pay less, and when the limit is reached."""
         return await self._client.run(recommendations())
 
     async def history(self, limit: int | None = None) -> AsyncIterator[Statement]:
@@ -335,14 +337,14 @@ def usage_history(
     return Operation("GET", "/usage/history", UsageHistory.model_validate, query=query)
 
 
-def forecast() -> Operation[Document]:
+def forecast() -> Operation[Forecast]:
     """Return the operation behind ``GET /usage/forecast``."""
-    return Operation("GET", "/usage/forecast", Document.model_validate)
+    return Operation("GET", "/usage/forecast", Forecast.model_validate)
 
 
-def recommendations() -> Operation[Document]:
+def recommendations() -> Operation[Recommendations]:
     """Return the operation behind ``GET /usage/recommendations``."""
-    return Operation("GET", "/usage/recommendations", Document.model_validate)
+    return Operation("GET", "/usage/recommendations", Recommendations.model_validate)
 
 
 def statements(limit: int, cursor: str | None) -> Operation[StatementPage]:

@@ -226,6 +226,97 @@ class UsageHistory(Document):
         return iter(self.series)
 
 
+class Interval(Document):
+    """Between what something will be, as often as ``confidence`` says."""
+
+    low: int
+    high: int
+    confidence: float = 0.8
+
+
+class DayAhead(Document):
+    """The sessions of the period that are expected by the end of a day."""
+
+    day: date
+    expected: int
+    low: int
+    high: int
+
+
+class Forecast(Document):
+    """How many sessions the present period is heading for.
+
+    Attributes
+    ----------
+    projected_sessions
+        Those counted so far included. The limit does not bound it: only that many can start.
+    method
+        ``weekday_pattern``, ``straight_line``, or ``so_far`` where there is nothing to go on.
+    limit_reached_at
+        When all sessions are expected to be used; ``None`` where they last.
+    days
+        The days to come, today first.
+    """
+
+    period: str
+    as_of: datetime
+    sessions_used: int
+    sessions_limit: int
+    projected_sessions: int
+    interval: Interval
+    method: str
+    explanation: str
+    limit_reached_at: datetime | None = None
+    days: list[DayAhead] = Field(default_factory=list)
+
+    @property
+    def limit_in_sight(self) -> bool:
+        """Whether all sessions are expected to be used before the quota resets."""
+        return self.limit_reached_at is not None
+
+    def __str__(self) -> str:
+        return (
+            f"{self.period}: about {self.projected_sessions:,} sessions "
+            f"({self.interval.low:,} to {self.interval.high:,})"
+        )
+
+
+class Recommendation(Document):
+    """A piece of advice.
+
+    Attributes
+    ----------
+    type
+        ``limit_soon``, ``cheapest_plan``, ``plan_optimization`` or ``cost_reduction``.
+    potential_savings
+        US dollars a month, at least.
+    suggested_tier
+        Where to move; ``None`` where the present plan will do.
+    details
+        The numbers behind it.
+    """
+
+    type: str
+    message: str
+    potential_savings: Money = Money(0)
+    suggested_tier: str | None = None
+    details: dict[str, Any] = Field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Recommendations(Document):
+    """How to pay less, and when the limit is reached; the most pressing first."""
+
+    period: str
+    as_of: datetime
+    recommendations: list[Recommendation] = Field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Recommendation]:  # type: ignore[override]
+        return iter(self.recommendations)
+
+
 class TierInfo(Document):
     """What the subscription includes."""
 

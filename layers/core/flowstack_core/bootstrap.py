@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from flowstack_core.services.erasures import ErasureService
     from flowstack_core.services.exports import ExportService
     from flowstack_core.services.history import HistoryService
+    from flowstack_core.services.forecasts import ForecastService, RecommendationService
     from flowstack_core.services.month_end import CloseWorker, MonthEndService
     from flowstack_core.services.payments import PaymentService
     from flowstack_core.services.rollups import RollupService
@@ -265,6 +266,29 @@ def rollup_service() -> RollupService:
     from flowstack_core.services.rollups import RollupService  # noqa: PLC0415
 
     return RollupService(_rollups(hot_path_client()), _retrier())
+
+
+@cache
+def forecast_service() -> ForecastService:
+    """Return the service behind ``/usage/forecast``."""
+    from flowstack_core.services.forecasts import ForecastService  # noqa: PLC0415
+
+    client = patient_client()
+    return ForecastService(usage_service(), _rollups(client), _usage(client))
+
+
+@cache
+def recommendation_service() -> RecommendationService:
+    """Return the service behind ``/usage/recommendations``."""
+    from flowstack_core.services.forecasts import RecommendationService  # noqa: PLC0415
+
+    client = patient_client()
+    return RecommendationService(
+        forecast_service(),
+        _rollups(client),
+        _accounts(client),
+        cost=lambda route, talk, day: None,  # noqa: ARG005 - there is no price file yet
+    )
 
 
 @cache

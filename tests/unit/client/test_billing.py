@@ -18,11 +18,12 @@ from flowstack import (
     AsyncBillingManager,
     AsyncVault,
     BillingManager,
+    Forecast,
     Money,
     UsageStats,
     Vault,
 )
-from tests.support.fake_api import KEY, URL, FakeApi, usage_document
+from tests.support.fake_api import KEY, URL, FakeApi, forecast_document, usage_document
 
 
 def test_usage_says_where_the_customer_stands(agent: Agent) -> None:
@@ -188,9 +189,35 @@ def test_the_days_of_the_period_are_asked_for_without_more_words(
     assert dict(api.requests[0].url.params) == {"granularity": "daily"}
 
 
-def test_the_future_and_advice_come_as_they_are(agent: Agent) -> None:
-    assert agent.billing.forecast()["projected_sessions"] == 990
-    assert agent.billing.recommendations()["recommendations"] == []
+
+
+def test_a_forecast_has_an_interval_and_days(agent: Agent) -> None:
+    forecast = agent.billing.forecast()
+    assert (forecast.projected_sessions, forecast["projected_sessions"]) == (1020, 1020)
+    assert (forecast.interval.low, forecast.interval.high) == (1005, 1041)
+    assert [(ahead.day, ahead.expected) for ahead in forecast.days][-1] == (
+        date(2026, 11, 30),
+        1020,
+    )
+    assert forecast.limit_in_sight
+    assert forecast["limit_in_sight"] is True
+    assert str(forecast) == "2026-11: about 1,020 sessions (1,005 to 1,041)"
+
+
+def test_a_limit_that_lasts_is_not_in_sight() -> None:
+    document = forecast_document()
+    assert not Forecast.model_validate({**document, "limit_reached_at": None}).limit_in_sight
+
+
+def test_advice_has_amounts_that_are_exact(agent: Agent, api: FakeApi) -> None:
+    (advice,) = agent.billing.recommendations()
+    assert (advice.type, advice.suggested_tier) == ("plan_optimization", "starter")
+    assert isinstance(advice.potential_savings, Money)
+    assert advice.potential_savings == Decimal(70)
+    assert advice.details["projected_sessions"] == 300
+    assert str(advice) == "Starter would do."
+    api.advice["recommendations"] = []
+    assert list(agent.billing.recommendations()) == []
 
 
 def test_an_answer_that_makes_no_sense_is_said_to_make_none(agent: Agent, api: FakeApi) -> None:
@@ -255,8 +282,8 @@ def test_everything_can_be_awaited(async_agent: AsyncAgent, api: FakeApi) -> Non
         assert (await billing.set_budget(limit=1))["limit"] == 1
         await billing.alerts()
         await billing.budget()
-        await billing.forecast()
-        await billing.recommendations()
+        assert (await billing.forecast()).interval.high == 1041
+        assert [each.type for each in await billing.recommendations()] == ["plan_optimization"]
         await billing.daily_usage()
         await billing.usage_history("monthly")
         assert await async_agent.store_byok_credentials("openai", {"api_key": "sk-1"})

@@ -99,6 +99,17 @@ def test_usage_has_a_bar_a_projection_and_the_days_left(shell: Shell, api: FakeA
     assert document["can_make_requests"] is False
 
 
+def test_the_forecast_and_advice_are_shown(shell: Shell, api: FakeApi) -> None:
+    said = shell("forecast").stdout
+    for part in ("1,020 sessions, between 1,005 and 1,041", "985 of 1,000", "2026-11-30 08:00"):
+        assert part in said
+    assert shell.json("forecast")["interval"]["high"] == 1041
+    assert shell("advice").stdout == "- Starter would do.\n"
+    assert shell.json("advice")["recommendations"][0]["potential_savings"] == 70
+    api.advice["recommendations"] = []
+    assert "nothing to advise" in shell("advice").stdout
+
+
 def test_plans_and_history_are_listed(shell: Shell) -> None:
     assert "starter" in shell("plans").stdout
     assert shell.json("plans")[0]["sessions_per_month"] == 1000

@@ -110,6 +110,8 @@ class Admin:
             month_end=lambda: self.world.month_end,
             exports=lambda: self.world.export_service,
             erasures=lambda: self.world.erasure_service,
+            forecasts=lambda: self.world.forecast_service,
+            recommendations=lambda: self.world.recommendation_service,
             test_clocks=test_clocks,
         )
         self.handler = entry_point(app, admit=signer_of)

@@ -13,8 +13,10 @@ from flowstack_core.http.documents import (
     AnswerDocument,
     Document,
     ErrorEnvelope,
+    ForecastDocument,
     HealthDocument,
     PricingDocument,
+    RecommendationsDocument,
     TierDocument,
     UsageDocument,
     UsageHistoryDocument,
@@ -22,18 +24,18 @@ from flowstack_core.http.documents import (
 from flowstack_core.http.errors import STATUS, status_of
 from flowstack_core.http.public_routes import public_app
 from flowstack_core.http.resolver import entry_point
-from flowstack_core.http.usage_routes import usage_app
 from flowstack_openapi.document import TARGET, rendered
 from tests.support.fakes import World
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
+from tests.support.whole_api import usage_app_of
 from tests.unit.http.conftest import ConversationApi
 
 
 def _get(world: World, path: str) -> HttpResponse:
     authorizer = {"customer_id": world.customer_id, "tier": "starter"}
     handler = entry_point(
-        usage_app(lambda: world.usage_service, lambda: world.history_service)
-        if path in {"/usage", "/usage/history", "/tier-info"}
+        usage_app_of(world)
+        if path.startswith(("/usage", "/tier-info"))
         else public_app(lambda: "test")
     )
     return response_of(handler(http_event("GET", path, authorizer=authorizer), LambdaContext()))
@@ -44,6 +46,8 @@ def _get(world: World, path: str) -> HttpResponse:
     [
         ("/usage", UsageDocument),
         ("/usage/history", UsageHistoryDocument),
+        ("/usage/forecast", ForecastDocument),
+        ("/usage/recommendations", RecommendationsDocument),
         ("/tier-info", TierDocument),
         ("/pricing", PricingDocument),
         ("/health", HealthDocument),

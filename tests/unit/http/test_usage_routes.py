@@ -9,14 +9,14 @@ import pytest
 from flowstack_core.domain.plans import Tier
 from flowstack_core.http.documents import UsageHistoryDocument
 from flowstack_core.http.resolver import entry_point
-from flowstack_core.http.usage_routes import usage_app
 from tests.support.fakes import World
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
+from tests.support.whole_api import usage_app_of
 from tests.unit.http.conftest import Admin
 
 
 def history(world: World, **query: str) -> HttpResponse:
-    handler = entry_point(usage_app(lambda: world.usage_service, lambda: world.history_service))
+    handler = entry_point(usage_app_of(world))
     authorizer = {"customer_id": world.customer_id, "tier": "enterprise"}
     event = http_event("GET", "/usage/history", query=query, authorizer=authorizer)
     return response_of(handler(event, LambdaContext()))

@@ -24,6 +24,7 @@ from flowstack_admin.client import AdminClient, find_connection_file
 from flowstack_admin.failures import CannotConnectError, RefusedError, UsageError
 from flowstack_admin.main import app
 from flowstack_core.domain.api_keys import parse_key
+from flowstack_core.domain.rollups import DaySlice, Route
 from flowstack_core.http.admin_routes import admin_app
 from flowstack_core.services.subscriptions import cancellation
 from tests.support.fakes import World, at
@@ -130,6 +131,8 @@ def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operat
         month_end=lambda: world.month_end,
         exports=lambda: world.export_service,
         erasures=lambda: world.erasure_service,
+        forecasts=lambda: world.forecast_service,
+        recommendations=lambda: world.recommendation_service,
         test_clocks=True,
     )
     handler = type("Handler", (Gateway,), {"app": api})
@@ -382,6 +385,23 @@ def test_a_month_end_is_started_watched_and_redriven(operator: Operator) -> None
 
 
 # --- usage and clocks --------------------------------------------------------------------------
+
+
+def test_a_forecast_and_advice_are_shown(operator: Operator) -> None:
+    customer_id = operator.customer("--tier", "professional")
+    assert "nothing to advise" in operator.text("usage", "advice", customer_id)
+    today, route = operator.world.clock.now().date(), Route(True, "bedrock", "claude-haiku-4-5")
+    for n in range(1, 57):
+        part = DaySlice(today - timedelta(days=n), "agent", route, sessions=10)
+        operator.world.rollups.given(customer_id, part)
+    forecast = operator.json("usage", "forecast", customer_id)
+    assert (forecast["projected_sessions"], forecast["method"]) == (155, "weekday_pattern")
+    said = operator.text("usage", "forecast", customer_id)
+    assert "in 80% of cases between" in said
+    assert "by the weekdays of the last 8 weeks" in said
+    (advice,) = operator.json("usage", "advice", customer_id)["recommendations"]
+    assert advice["suggested_tier"] == "starter"
+    assert "$70.00" in operator.text("usage", "advice", customer_id)
 
 
 def test_usage_is_shown_and_audited(operator: Operator) -> None:

@@ -203,6 +203,23 @@ def usage(context: typer.Context, *, json_: Json = False) -> None:
     _output(context, json_=json_).answer(found, *output.usage_parts(found))
 
 
+@app.command("forecast")
+@_reported
+def forecast(context: typer.Context, *, json_: Json = False) -> None:
+    """Show how many sessions the month is heading for, and when they are used up."""
+    found = context.obj.billing().forecast()
+    _output(context, json_=json_).answer(found, *output.forecast_parts(found))
+
+
+@app.command("advice")
+@_reported
+def advice(context: typer.Context, *, json_: Json = False) -> None:
+    """Say how to pay less, and whether the plan is too small."""
+    found = context.obj.billing().recommendations()
+    none = [] if found.recommendations else [note("There is nothing to advise.", "dim")]
+    _output(context, json_=json_).answer(found, *map(output.advice_text, found), *none)
+
+
 @app.command("plans")
 @_reported
 def plans(context: typer.Context, *, json_: Json = False) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowstack.costs import estimate_monthly_cost, project_monthly_usage
-from flowstack.documents import Document, Subscription, UsageStats
+from flowstack.documents import Document, Forecast, Recommendation, Subscription, UsageStats
 from flowstack.exceptions import FlowStackError
 from flowstack.json_text import to_json
 from flowstack.money import Money
@@ -168,6 +168,23 @@ def _warning(usage: UsageStats) -> list[Text]:
     if usage.is_near_limit:
         return [note("At least 80 % of the sessions are used.", "yellow")]
     return []
+
+
+def forecast_parts(forecast: Forecast) -> list[RenderableType]:
+    """Return where the month is heading, and when its sessions are used up."""
+    interval = forecast.interval
+    expected = f"{forecast.projected_sessions:,} sessions"
+    rows: list[tuple[str, object]] = [
+        ("heading for", f"{expected}, between {interval.low:,} and {interval.high:,}"),
+        ("so far", f"{forecast.sessions_used:,} of {forecast.sessions_limit:,}"),
+        ("used up", forecast.limit_reached_at),
+    ]
+    return [facts(*rows), note(forecast.explanation, "dim")]
+
+
+def advice_text(advice: Recommendation) -> Text:
+    """Return a piece of advice, coloured by whether it presses."""
+    return note(f"- {advice.message}", "yellow" if advice.type == "limit_soon" else "")
 
 
 def subscription_table(subscription: Subscription) -> Table:

@@ -38,6 +38,7 @@ from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.documents import subscription_document
 from flowstack_core.services.erasures import ErasureService
 from flowstack_core.services.exports import ExportService
+from flowstack_core.services.forecasts import ForecastService, RecommendationService
 from flowstack_core.services.history import HistoryService
 from flowstack_core.services.month_end import MonthEndService
 from flowstack_core.services.ports import AuditRecord, Customer
@@ -131,6 +132,8 @@ def admin_app(
     month_end: Callable[[], MonthEndService],
     exports: Callable[[], ExportService],
     erasures: Callable[[], ErasureService],
+    forecasts: Callable[[], ForecastService],
+    recommendations: Callable[[], RecommendationService],
     test_clocks: bool,
 ) -> APIGatewayRestResolver:
     """Return the resolver. The services are asked for on the first request.
@@ -143,6 +146,7 @@ def admin_app(
     _add_credits(app, accounts)
     _add_usage(app, usage)
     _add_history(app, accounts, history)
+    _add_outlook(app, forecasts, recommendations)
     add_billing_routes(app, accounts, subscriptions, statements, closings)
     add_month_end_routes(app, month_end)
     add_data_rights_routes(app, exports, erasures)
@@ -263,6 +267,24 @@ def _add_history(
         operator_of(app)
         accounts().customer(customer_id)
         document = history().document(customer_id, history_query(granularity, first, last, by))
+        return json_response(200, {"customer_id": customer_id, **document})
+
+
+def _add_outlook(
+    app: APIGatewayRestResolver,
+    forecasts: Callable[[], ForecastService],
+    recommendations: Callable[[], RecommendationService],
+) -> None:
+    @app.get("/admin/customers/<customer_id>/forecast")
+    def forecast(customer_id: CustomerId) -> Response[Any]:
+        operator_of(app)
+        document = forecasts().forecast_document(customer_id)
+        return json_response(200, {"customer_id": customer_id, **document})
+
+    @app.get("/admin/customers/<customer_id>/recommendations")
+    def advice(customer_id: CustomerId) -> Response[Any]:
+        operator_of(app)
+        document = recommendations().recommendations_document(customer_id)
         return json_response(200, {"customer_id": customer_id, **document})
 
 

@@ -208,6 +208,56 @@ class UsageHistoryDocument(Document):
     totals: UsageSums
 
 
+class IntervalDocument(Document):
+    """Between what the outcome lies, as often as ``confidence`` says."""
+
+    low: int
+    high: int
+    confidence: float
+
+
+class DayAheadDocument(Document):
+    """The sessions of the period that are expected by the end of a day."""
+
+    day: date
+    expected: int
+    low: int
+    high: int
+
+
+class ForecastDocument(Document):
+    """``GET /usage/forecast``. Not bounded by the limit: only that many can start."""
+
+    period: str
+    as_of: datetime
+    sessions_used: int
+    sessions_limit: int
+    projected_sessions: int
+    interval: IntervalDocument
+    method: Literal["weekday_pattern", "straight_line", "so_far"]
+    explanation: str
+    limit_reached_at: datetime | None
+    days: list[DayAheadDocument]
+
+
+class RecommendationDocument(Document):
+    """A piece of advice. ``potential_savings`` are US dollars a month, at least."""
+
+    type: Literal["limit_soon", "cheapest_plan", "plan_optimization", "cost_reduction"]
+    message: str
+    potential_savings: float
+    suggested_tier: Tier | None
+    details: dict[str, JsonValue]
+
+
+class RecommendationsDocument(Document):
+    """``GET /usage/recommendations``, the most pressing first."""
+
+    as_of: datetime
+    period: str
+    recommendations: list[RecommendationDocument]
+
+
 class PlanDocument(Document):
     """One plan on offer. Prices are US dollars a month."""
 
