@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from itertools import count
 from random import Random
 from threading import Lock
@@ -21,13 +22,16 @@ from flowstack_core.domain.messages import (
     TokenUsage,
     ToolSpec,
 )
+from flowstack_core.domain.own_limits import OwnLimits, SessionCaps
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.providers import Provider, ProviderCredentials
 from flowstack_core.domain.quota import PeriodUsage
+from flowstack_core.domain.rollups import Route, Talk
 from flowstack_core.domain.sessions import Conversation, Session
 from flowstack_core.domain.stored_credentials import unreadable
 from flowstack_core.domain.subscriptions import Subscription, Terms
+from flowstack_core.http.budget_routes import BudgetBody
 from flowstack_core.http.requests import stored_command
 from flowstack_core.services.accounts import AccountService
 from flowstack_core.services.admission import Admission, Ticket
@@ -43,6 +47,7 @@ from flowstack_core.services.deferred import Accepted, DeferredRequests, Deferre
 from flowstack_core.services.erasures import ErasureService
 from flowstack_core.services.exports import ExportService
 from flowstack_core.services.month_end import CloseWorker, MonthEndService
+from flowstack_core.services.own_limits import BudgetService, BudgetStanding
 from flowstack_core.services.ports import (
     AccountStore,
     Clock,
@@ -52,6 +57,7 @@ from flowstack_core.services.ports import (
     ModelClient,
     MonthEndQueue,
     MonthEndStore,
+    OwnLimitsStore,
     SessionStore,
     StoredCredentialStore,
     UsageStore,
@@ -66,6 +72,7 @@ from tests.support.in_memory import (
     InMemoryClockOffsetStore,
     InMemoryCredentialStore,
     InMemoryDeferredStore,
+    InMemoryOwnLimitsStore,
     InMemorySessionStore,
     InMemoryUsageStore,
     Tables,
@@ -81,6 +88,7 @@ from tests.support.in_memory_data_rights import (
     InMemoryCustomerData,
     InMemoryDataRightsQueue,
 )
+from tests.support.in_memory_rollups import InMemoryRollupReader
 
 NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)
 """When tests begin, unless they care."""
@@ -304,7 +312,11 @@ class World:
             usage = self.faults.wrap(usage)
             accounts = self.faults.wrap(accounts)
         self.retrier = Retrier(sleep=self.budget.sleep, chance=Random(1).random)
-        self.admission = Admission(sessions, usage, accounts, self.ids, self.retrier)
+        self.own_limits: OwnLimitsStore = InMemoryOwnLimitsStore(self.tables)
+        own_limits = self.own_limits
+        if self.faults is not None:
+            own_limits = self.faults.wrap(own_limits)
+        self.admission = Admission(sessions, usage, accounts, own_limits, self.ids, self.retrier)
         self.service = ConversationService(
             admission=self.admission,
             sessions=sessions,
@@ -317,6 +329,18 @@ class World:
             model_clients=self.models,
             fair_use=self.fair_use,
             own_credentials=CredentialFinder(self.credentials, self.cipher, self.clock),
+        )
+        self.rollups = InMemoryRollupReader()
+        self.prices: dict[Route, Decimal] = {}
+        self.budget_service = BudgetService(
+            own_limits,
+            usage,
+            self.rollups,
+            self.cost,
+            self.clock,
+            self.clock,
+            Random(5).randbytes,
+            self.retrier,
         )
         self.credential_service = CredentialService(
             self.credentials, self.cipher, self.clock, Random(3).randbytes, self.retrier
@@ -382,7 +406,22 @@ class World:
             quiet=timedelta(minutes=30),
         )
 
+    def cost(self, route: Route, talk: Talk, day: date) -> Decimal | None:
+        """Return what was said on a route costs: so much a token as a test says."""
+        price = self.prices.get(route)
+        return None if price is None else price * (talk.input_tokens + talk.output_tokens)
+
     # --- what happens in a test -------------------------------------------------------------
+
+    def limit_itself(self, **limits: Any) -> BudgetStanding:
+        """Change the customer's own limits, as the body of a request names them."""
+        body = BudgetBody.model_validate(limits)
+        return self.budget_service.change("key_1", self.customer_id, body.applied_to, self.budget)
+
+    @property
+    def caps(self) -> SessionCaps:
+        """The customer's caps, as the authorizer would tell them now."""
+        return self.tables.own_limits.get(self.customer_id, OwnLimits(self.customer_id)).caps
 
     def subscribe(self, tier: Tier = Tier.STARTER, session_limit: int | None = None) -> None:
         """Give the customer a subscription, without any history."""
@@ -430,16 +469,18 @@ class World:
         agent: str = "agent",
         managed: bool = True,
         tier: Tier = Tier.STARTER,
+        caps: SessionCaps | None = None,
         **fields: Any,
     ) -> Answer:
         """Send one message through the conversation service."""
+        caller = Caller(self.customer_id, tier, self.caps if caps is None else caps)
         command = message(
             conversation_id=conversation_id,
             agent=agent,
             credentials=None if managed else byok(),
             **fields,
         )
-        return self.service.answer(Caller(self.customer_id, tier), command, self.budget)
+        return self.service.answer(caller, command, self.budget)
 
     def submit(
         self,
@@ -460,7 +501,7 @@ class World:
         where = {"agent": "agent", "conversation_id": conversation_id, "model": MODEL}
         command = stored_command(operation, {**where, **said, **fields})
         return self.deferred.submit(
-            Caller(self.customer_id, tier),
+            Caller(self.customer_id, tier, self.caps),
             replace(command, idempotency_key=idempotency_key),
             self.budget,
         )
@@ -490,6 +531,7 @@ class World:
             attempt_id=self.ids.attempt_id(),
             clock=self.clock,
             budget=budget or self.budget,
+            caps=self.caps,
         )
 
     def store(self, provider: Provider = Provider.BEDROCK, **values: str) -> None:

@@ -372,7 +372,7 @@ def test_a_key_that_was_issued_as_its_customer_was_stopped_lets_nobody_in() -> N
     world = rights.world
     issued = KeyRecord("key_2", ME, key.digest, "fs_…", "late", world.clock.now())
     world.tables.keys[key.digest] = issued
-    authorization = AuthorizationService(world.accounts, world.accounts, world.clock)
+    authorization = AuthorizationService(world.accounts, world.own_limits, world.clock)
     assert authorization.authorize(key.text) is not None
     rights.erasures.start("op", ME, ME)
     world.tables.keys[key.digest] = issued

@@ -59,6 +59,10 @@ class Session:
     managed_until
         Until when managed models may be used without asking the quota again; ``None`` if the
         session was not started or renewed with one (P4).
+    turns
+        Messages that were admitted and not abandoned.
+    tokens
+        What the answered ones of them took, both ways.
     """
 
     session_id: str
@@ -70,6 +74,8 @@ class Session:
     managed: bool = False
     managed_until: datetime | None = None
     in_flight: Mapping[str, datetime] = field(default_factory=dict)
+    turns: int = 1
+    tokens: int = 0
 
     @property
     def held(self) -> bool:
@@ -92,6 +98,10 @@ class Session:
     def releasable(self, now: datetime) -> bool:
         """Whether nothing was processed and nothing still running can change that (S5)."""
         return self.held and all(until <= now for until in self.in_flight.values())
+
+    def dead_attempts(self, now: datetime) -> list[str]:
+        """Return the attempts in flight that cannot be running any more."""
+        return [attempt for attempt, until in self.in_flight.items() if until <= now]
 
 
 @dataclass(frozen=True, slots=True)
