@@ -14,6 +14,7 @@ from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
 from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
 from flowstack_core.adapters.dynamodb_deferred import DynamoDBDeferredStore
 from flowstack_core.adapters.dynamodb_month_end import DynamoDBMonthEndStore
+from flowstack_core.adapters.dynamodb_own_limits import DynamoDBOwnLimitsStore
 from flowstack_core.adapters.dynamodb_payments import DynamoDBPaymentStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
@@ -24,6 +25,7 @@ from flowstack_core.services.ports import (
     CustomerDirectory,
     DeferredStore,
     MonthEndStore,
+    OwnLimitsStore,
     PaymentStore,
     SessionStore,
     StoredCredentialStore,
@@ -35,6 +37,7 @@ from tests.support.in_memory import (
     InMemoryClockOffsetStore,
     InMemoryCredentialStore,
     InMemoryDeferredStore,
+    InMemoryOwnLimitsStore,
     InMemorySessionStore,
     InMemoryUsageStore,
     Tables,
@@ -64,6 +67,7 @@ class Stores:
     credentials: StoredCredentialStore
     deferred: DeferredStore
     payments: PaymentStore
+    own_limits: OwnLimitsStore
     customer_id: str
 
 
@@ -100,6 +104,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             InMemoryCredentialStore(tables),
             InMemoryDeferredStore(tables),
             InMemoryPaymentStore(),
+            InMemoryOwnLimitsStore(tables),
             customer_id,
         )
     client = request.getfixturevalue("dynamodb")
@@ -116,5 +121,6 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoDBCredentialStore(client, "accounts"),
         DynamoDBDeferredStore(client, "sessions"),
         DynamoDBPaymentStore(client, "accounts"),
+        DynamoDBOwnLimitsStore(client, "accounts", "usage"),
         customer_id,
     )
