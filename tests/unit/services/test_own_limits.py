@@ -525,6 +525,15 @@ def test_nobody_without_a_subscription_or_after_its_end_sets_limits() -> None:
     assert world.tables.own_limits == {}
 
 
+def test_limits_that_cannot_be_reached_are_neither_shown_nor_set() -> None:
+    world = world_with(faults=Unreachable("subscription_and_limits"))
+    with pytest.raises(ServiceUnavailableError):
+        world.budget_service.budget(world.customer_id, world.budget)
+    with pytest.raises(ServiceUnavailableError):
+        world.limit_itself(session_turn_cap=5)
+    assert world.tables.own_limits == {}
+
+
 # --- what was spent -----------------------------------------------------------------------------
 
 
@@ -637,8 +646,11 @@ def test_of_racing_starts_beyond_the_ceiling_none_starts(operation: Operation) -
     world.send("running")
     spent(world, slice_of(OPENAI, 1_100))
     world.budget_service.evaluate(world.customer_id)
-    starts = [partial(world.send, f"c{number}", operation=operation) for number in range(30)]
-    outcomes = race([*starts, partial(world.submit, "deferred")])
+    starts: list[Callable[[], object]] = [
+        *(partial(world.send, f"c{number}", operation=operation) for number in range(30)),
+        partial(world.submit, "deferred"),
+    ]
+    outcomes = race(starts)
     assert all(isinstance(outcome, BudgetExceededError) for outcome in outcomes)
     assert (world.used(), world.drift()) == (1, 0)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from flowstack_core.domain.own_limits import cap_facts
+from flowstack_core.domain.own_limits import SessionCaps, cap_facts
 from flowstack_core.http.resolver import HttpFunction
 from flowstack_core.services.authorization import AuthorizationService, KeyHolder
 
@@ -59,13 +59,18 @@ def _bearer(authorization: str) -> str:
 
 
 def _context(holder: KeyHolder) -> dict[str, str]:
-    """Return what the functions are told; a cap that is not set is not there."""
+    """Return what the functions are told."""
     return {
         "customer_id": holder.record.customer_id,
         "key_id": holder.record.key_id,
         "tier": holder.tier.value,
-        **{name: str(cap) for name, cap in cap_facts(holder.caps).items() if cap is not None},
+        **told_caps(holder.caps),
     }
+
+
+def told_caps(caps: SessionCaps) -> dict[str, str]:
+    """Return caps as API Gateway passes them on; one that is not set is not there."""
+    return {name: str(cap) for name, cap in cap_facts(caps).items() if cap is not None}
 
 
 def _policy(
