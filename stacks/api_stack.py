@@ -122,7 +122,8 @@ class ApiStack(FunctionStack):
                     "Query",
                     query_index=HELD_SESSIONS,
                 ),
-                data.usage.access("GetItem", "UpdateItem", "ConditionCheckItem"),
+                # PutItem opens a period.
+                data.usage.access("GetItem", "PutItem", "UpdateItem", "ConditionCheckItem"),
             ],
             statements=[*models.statements, may_send(self.requests)],
             more_layers=models.layers,

@@ -28,7 +28,7 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     # UpdateItem in the partitions of stored credentials only: see test_own_credentials.py.
     ("Conversation", ACCOUNTS): {"GetItem", "ConditionCheckItem", "UpdateItem"},
     ("Conversation", SESSIONS): {"GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"},
-    ("Conversation", USAGE): {"GetItem", "UpdateItem", "ConditionCheckItem"},
+    ("Conversation", USAGE): {"GetItem", "PutItem", "UpdateItem", "ConditionCheckItem"},
     ("Worker", ACCOUNTS): {"GetItem", "UpdateItem"},
     ("Worker", SESSIONS): {"GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"},
     ("Worker", USAGE): {"UpdateItem"},
