@@ -1123,7 +1123,6 @@ MUTATIONS = (
         ('" AND attribute_not_exists(in_flight.#attempt)", {', '" AND :one = :one", {'),
         OWN_LIMIT_CONTRACT,
         "test_an_attempt_that_joins_twice_is_one_turn",
-        "test_an_attempt_that_joins_again_at_the_cap_has_joined",
     ),
     _mutation(
         "Caps",
