@@ -82,6 +82,7 @@ class ApiStack(FunctionStack):
         self.usage = self._usage_function(data)
         self.byok = self._byok_function(data)
         self.billing = self._billing_function(data)
+        self.alerts = self._alerts_function(data)
         self.vault = self._vault_function(data)
         self.public = self._public_function()
         self.admin = self._admin_function(data, billing, rights)
@@ -101,7 +102,7 @@ class ApiStack(FunctionStack):
             timeout=Duration.seconds(5),
             # CPU comes with memory, and this function is on the way of every request.
             memory_mb=512,
-            tables=[data.accounts.access("GetItem")],
+            tables=[data.accounts.access("GetItem", "Query")],
         )
 
     def _conversation_function(self, data: DataStack, models: ModelAccess) -> StageFunction:
@@ -173,6 +174,19 @@ class ApiStack(FunctionStack):
             tables=[
                 data.accounts.access("GetItem", "BatchGetItem", "PutItem"),
                 data.usage.access(*_CLOSING, "GetItem", "ConditionCheckItem"),
+            ],
+        )
+
+    def _alerts_function(self, data: DataStack) -> StageFunction:
+        return self._function(
+            "Alerts",
+            name="alerts",
+            description="/budget: the limits that customers set themselves",
+            timeout=Duration.seconds(10),
+            memory_mb=512,
+            tables=[
+                data.accounts.access("GetItem", "Query", "PutItem", "ConditionCheckItem"),
+                data.usage.access("GetItem", "PutItem", "UpdateItem"),
             ],
         )
 
@@ -321,6 +335,7 @@ class ApiStack(FunctionStack):
         usage = _integration(self.usage)
         byok = _integration(self.byok)
         billing = _integration(self.billing)
+        alerts = _integration(self.alerts)
         public = _integration(self.public)
         root = self.api.root
         for method, path, integration in (
@@ -339,6 +354,8 @@ class ApiStack(FunctionStack):
             ("DELETE", "/subscription", billing),
             ("GET", "/api/billing/history", billing),
             ("GET", "/api/billing/history/{period}", billing),
+            ("GET", "/budget", alerts),
+            ("PUT", "/budget", alerts),
         ):
             root.resource_for_path(path).add_method(
                 method,
@@ -444,6 +461,7 @@ class ApiStack(FunctionStack):
             self.usage,
             self.byok,
             self.billing,
+            self.alerts,
             self.vault,
             self.public,
             self.admin,

@@ -68,7 +68,16 @@ class LifecycleStack(FunctionStack):
             memory_mb=512,
             tables=[
                 data.sessions.access(partitions={"RECORDS#": ("BatchGetItem", "UpdateItem")}),
-                data.usage.access(partitions={"ROLLUPS#": ("UpdateItem",)}),
+                # A customer's own ceiling is held against what its rollups have become.
+                data.accounts.access(
+                    partitions={"CUSTOMER#": ("GetItem", "Query", "ConditionCheckItem")}
+                ),
+                data.usage.access(
+                    partitions={
+                        "ROLLUPS#": ("Query", "UpdateItem"),
+                        "CUSTOMER#": ("GetItem", "UpdateItem"),
+                    }
+                ),
             ],
         )
         listen(

@@ -47,6 +47,10 @@ ROLLUP_STREAM = f"{_CORE}/events/rollup_stream.py"
 DYNAMODB_ROLLUPS = f"{_CORE}/adapters/dynamodb_rollups.py"
 HISTORY = f"{_CORE}/services/history.py"
 DYNAMODB_USAGE = f"{_CORE}/adapters/dynamodb_usage.py"
+QUOTA = f"{_CORE}/domain/quota.py"
+OWN_LIMITS = f"{_CORE}/domain/own_limits.py"
+DYNAMODB_OWN_LIMITS = f"{_CORE}/adapters/dynamodb_own_limits.py"
+DOORS = f"{_CORE}/http/conversation_routes.py"
 KMS = f"{_CORE}/adapters/kms.py"
 EGRESS = f"{_CORE}/adapters/egress.py"
 EGRESS_TRANSPORT = f"{_CORE}/adapters/egress_transport.py"
@@ -86,6 +90,9 @@ ROLLUP_CONTRACT = "tests/contract/test_rollup_store.py"
 HISTORY_TESTS = f"{OF_SERVICES}test_history.py"
 OPENAI_TESTS = "tests/unit/http/test_openai_door.py"
 DEFERRED_TESTS = f"{OF_SERVICES}test_deferred.py"
+OWN_LIMIT_TESTS = f"{OF_SERVICES}test_own_limits.py"
+OWN_LIMIT_CONTRACT = "tests/contract/test_own_limits_store.py"
+BUDGET_ROUTE_TESTS = "tests/unit/http/test_budget_routes.py"
 DEFERRED_CONTRACT = "tests/contract/test_deferred_store.py"
 VAULT_TESTS = f"{OF_SERVICES}test_vault.py"
 VAULT_CONTRACT = "tests/contract/test_vault_store.py"
@@ -127,6 +134,11 @@ RULES = {
     "V4": "Filters mean what MongoDB means by them; nothing they find is left out in silence.",
     "Rollups": "The days add up to the sessions, whatever order they are told in, and however "
     "often.",
+    "Caps": "A session takes exactly as many turns as its customer lets one have, and no message "
+    "once its tokens are used; a raised cap holds for the very next message, and a crash takes no "
+    "turn.",
+    "Ceilings": "Beyond the customer's own ceiling no session starts where it is to block, running "
+    "ones go on, and it is told once a period; it is lifted by the write that raises it.",
     "Failing closed": "When the stores cannot be reached admission is refused, and nothing is "
     "counted.",
 }
@@ -224,8 +236,8 @@ MUTATIONS = (
         "on DynamoDB: an item that expired and still exists is a live session",
         DYNAMODB_SESSIONS,
         (
-            'condition = "last_activity_at > :cutoff AND last_activity_at <= :at"',
-            'condition = ":cutoff < :at AND last_activity_at <= :at"',
+            'f"last_activity_at > :cutoff AND last_activity_at <= :at{within_caps}"',
+            'f":cutoff < :at AND last_activity_at <= :at{within_caps}"',
         ),
         CONTRACT,
         "test_s2_a_follow_up_at_29_59_999999_goes_on_and_one_at_30_00_does_not",
@@ -654,11 +666,8 @@ MUTATIONS = (
     _mutation(
         "P1",
         "usage shows the entitlement of a counter that is behind the subscription",
-        USAGE,
-        (
-            "elif usage.subscription_version < subscription.version:",
-            "elif False:",
-        ),
+        QUOTA,
+        ("if found.subscription_version < subscription.version:", "if False:"),
         USAGE_TESTS,
         "test_p1_usage_shows_an_upgrade_that_the_counter_has_not_seen",
     ),
@@ -1174,6 +1183,130 @@ MUTATIONS = (
         "test_p4_parts_are_for_professional_and_enterprise",
     ),
     _mutation(
+        "Caps",
+        "a session takes one turn more than its cap",
+        OWN_LIMITS,
+        ("session.turns >= self.turns", "session.turns > self.turns"),
+        OWN_LIMIT_TESTS,
+        "test_a_session_takes_exactly_as_many_turns_as_its_cap",
+        "test_of_50_racing_messages_of_a_session_exactly_its_cap_are_admitted",
+    ),
+    _mutation(
+        "Caps",
+        "on DynamoDB: the cap on turns is no condition of joining",
+        DYNAMODB_SESSIONS,
+        ("(attribute_not_exists(turns) OR turns < :turn_cap)", ":turn_cap = :turn_cap"),
+        OWN_LIMIT_CONTRACT,
+        "test_of_racing_attempts_exactly_the_cap_joins",
+        "test_the_turn_after_the_cap_finds_the_session_capped_and_as_it_was",
+    ),
+    _mutation(
+        "Caps",
+        "on DynamoDB: the cap on tokens is no condition of joining",
+        DYNAMODB_SESSIONS,
+        (
+            "(attribute_not_exists(tokens_used) OR tokens_used < :token_cap)",
+            ":token_cap = :token_cap",
+        ),
+        OWN_LIMIT_CONTRACT,
+        "test_the_message_after_the_token_cap_finds_the_session_capped",
+    ),
+    _mutation(
+        "Caps",
+        "on DynamoDB: a message that joins again takes another turn",
+        DYNAMODB_SESSIONS,
+        ('" AND attribute_not_exists(in_flight.#attempt)", {', '" AND :one = :one", {'),
+        OWN_LIMIT_CONTRACT,
+        "test_an_attempt_that_joins_twice_is_one_turn",
+    ),
+    _mutation(
+        "Caps",
+        "on DynamoDB: a message that failed keeps its turn",
+        DYNAMODB_SESSIONS,
+        ('{":minus_one": number(-1)}', '{":minus_one": number(0)}'),
+        OWN_LIMIT_CONTRACT,
+        "test_an_attempt_that_leaves_was_no_turn",
+    ),
+    _mutation(
+        "Caps",
+        "a refusal trusts the caps that the authorizer told",
+        ADMISSION,
+        (
+            "reached = limits.caps.reached_by(session)",
+            "reached = attempt.caps.reached_by(session)",
+        ),
+        OWN_LIMIT_TESTS,
+        "test_a_raised_cap_holds_for_the_very_next_message",
+        "test_a_raised_token_cap_holds_for_the_very_next_message",
+        "test_a_raised_cap_is_exact_for_those_who_still_know_the_old_one",
+    ),
+    _mutation(
+        "Caps",
+        "a message whose function was killed keeps its turn",
+        SESSIONS,
+        ("for attempt, until in self.in_flight.items() if until <= now]", "for attempt in ()]"),
+        OWN_LIMIT_TESTS,
+        "test_a_message_killed_at_any_call_takes_a_turn_no_longer_than_it_can_run",
+        "test_a_message_that_still_runs_takes_its_turn",
+        "test_racing_messages_that_find_dead_ones_take_exactly_their_turns",
+    ),
+    _mutation(
+        "Caps",
+        "the doors pass no caps on",
+        DOORS,
+        ("read_caps(found)", "read_caps({})"),
+        BUDGET_ROUTE_TESTS,
+        "test_a_cap_on_turns_holds_at_every_door",
+        "test_a_cap_on_tokens_holds_at_every_door",
+        "test_a_cap_of_one_admits_the_first_message_at_every_door",
+    ),
+    _mutation(
+        "Ceilings",
+        "a ceiling is not reached at its last fraction of a cent",
+        OWN_LIMITS,
+        (
+            "return self._exact_cents >= ceiling_cents",
+            "return self._exact_cents > ceiling_cents",
+        ),
+        OWN_LIMIT_TESTS,
+        "test_a_ceiling_is_reached_at_its_last_fraction_of_a_cent",
+    ),
+    _mutation(
+        "Ceilings",
+        "managed models count as if the customer paid for them",
+        OWN_LIMITS,
+        ("if part.route.managed:", "if False:"),
+        OWN_LIMIT_TESTS,
+        "test_the_plan_and_an_estimate_of_own_providers_is_what_is_spent",
+    ),
+    _mutation(
+        "Ceilings",
+        "on DynamoDB: a block keeps nothing from starting",
+        DYNAMODB_USAGE,
+        ('" AND attribute_not_exists(budget_block)"', '""'),
+        OWN_LIMIT_CONTRACT,
+        "test_a_block_keeps_sessions_from_starting_until_it_is_lifted",
+    ),
+    _mutation(
+        "Ceilings",
+        "on DynamoDB: a late judgement blocks after the ceiling was raised",
+        DYNAMODB_OWN_LIMITS,
+        (
+            "            **_still(limits),",
+            '            "ConditionExpression": "attribute_exists(pk)",',
+        ),
+        OWN_LIMIT_CONTRACT,
+        "test_a_ceiling_that_was_changed_meanwhile_is_not_noted",
+    ),
+    _mutation(
+        "Ceilings",
+        "on DynamoDB: what tells of a ceiling changes when it is reached again",
+        DYNAMODB_OWN_LIMITS,
+        ("reached = if_not_exists(reached, :reached)", "reached = :reached"),
+        OWN_LIMIT_CONTRACT,
+        "test_on_dynamodb_a_ceiling_is_told_by_one_item_that_never_changes",
+    ),
+    _mutation(
         "Failing closed",
         "a start whose answer never came is left counted",
         ADMISSION,
@@ -1295,6 +1428,8 @@ TRAPS = (
         (
             f"{RULES_OF_QUOTA}::test_q1_exactly_limit_sessions_start_and_the_next_is_refused",
             f"{DEFERRED_TESTS}::test_q1_a_deferred_message_is_refused_by_the_quota_at_once",
+            f"{BUDGET_ROUTE_TESTS}::test_a_cap_on_turns_holds_at_every_door",
+            f"{BUDGET_ROUTE_TESTS}::test_a_block_holds_at_every_door",
             f"{OPENAI_TESTS}::test_q1_at_the_limit_the_error_is_theirs_and_not_worth_repeating",
             (
                 f"{RULES_OF_SESSIONS}::"
@@ -1406,6 +1541,7 @@ TRAPS = (
         (
             f"{RULES_OF_QUOTA}::test_q1_exactly_limit_sessions_start_and_the_next_is_refused",
             f"{CONTRACT}::test_q1_a_limit_of_zero_admits_nothing",
+            f"{BUDGET_ROUTE_TESTS}::test_a_cap_of_one_admits_the_first_message_at_every_door",
         ),
     ),
 )

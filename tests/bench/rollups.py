@@ -94,7 +94,19 @@ class _Worker:
 
     def __init__(self, client: DynamoDBClient, database: DynamoDBClient) -> None:
         retrier = Retrier(sleep=time.sleep, chance=Random(1).random)
-        service = RollupService(DynamoDBRollupStore(client, "usage", "sessions"), retrier)
+        rollups = DynamoDBRollupStore(client, "usage", "sessions")
+        clock = SystemClock()
+        ceilings = BudgetService(
+            DynamoDBOwnLimitsStore(client, "accounts", "usage"),
+            DynamoDBUsageStore(client, "usage"),
+            rollups,
+            lambda route, talk, day: None,
+            TestClocks(clock, None),
+            clock,
+            os.urandom,
+            retrier,
+        )
+        service = RollupService(rollups, ceilings.evaluate, retrier)
         self._handler = rollup_stream.grown_sessions(lambda: service)
         self._database = database
 

@@ -14,6 +14,7 @@ from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
 from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
 from flowstack_core.adapters.dynamodb_deferred import DynamoDBDeferredStore
 from flowstack_core.adapters.dynamodb_month_end import DynamoDBMonthEndStore
+from flowstack_core.adapters.dynamodb_own_limits import DynamoDBOwnLimitsStore
 from flowstack_core.adapters.dynamodb_payments import DynamoDBPaymentStore
 from flowstack_core.adapters.dynamodb_rollups import DynamoDBRollupStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
@@ -25,6 +26,7 @@ from flowstack_core.services.ports import (
     CustomerDirectory,
     DeferredStore,
     MonthEndStore,
+    OwnLimitsStore,
     PaymentStore,
     RollupStore,
     SessionStore,
@@ -37,6 +39,7 @@ from tests.support.in_memory import (
     InMemoryClockOffsetStore,
     InMemoryCredentialStore,
     InMemoryDeferredStore,
+    InMemoryOwnLimitsStore,
     InMemorySessionStore,
     InMemoryUsageStore,
     Tables,
@@ -68,6 +71,7 @@ class Stores:
     deferred: DeferredStore
     payments: PaymentStore
     rollups: RollupStore
+    own_limits: OwnLimitsStore
     customer_id: str
 
 
@@ -105,6 +109,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             InMemoryDeferredStore(tables),
             InMemoryPaymentStore(),
             InMemoryRollupStore(tables),
+            InMemoryOwnLimitsStore(tables),
             customer_id,
         )
     client = request.getfixturevalue("dynamodb")
@@ -122,5 +127,6 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoDBDeferredStore(client, "sessions"),
         DynamoDBPaymentStore(client, "accounts"),
         DynamoDBRollupStore(client, "usage", "sessions"),
+        DynamoDBOwnLimitsStore(client, "accounts", "usage"),
         customer_id,
     )

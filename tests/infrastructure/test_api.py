@@ -29,6 +29,8 @@ ROUTES = {
     ("DELETE", "subscription"): ("Billing", KEYED),
     ("GET", "api/billing/history"): ("Billing", KEYED),
     ("GET", "api/billing/history/{period}"): ("Billing", KEYED),
+    ("GET", "budget"): ("Alerts", KEYED),
+    ("PUT", "budget"): ("Alerts", KEYED),
     **{(method, "datavault"): ("Vault", KEYED) for method in ("GET", "POST", "PUT", "DELETE")},
     ("POST", "datavault/query"): ("Vault", KEYED),
     ("POST", "datavault/count"): ("Vault", KEYED),

@@ -24,7 +24,7 @@ EVERYTHING = {
     *("PutItem", "UpdateItem", "DeleteItem"),
 }
 PERMITTED: dict[tuple[str, str], set[str]] = {
-    ("Authorizer", ACCOUNTS): {"GetItem"},
+    ("Authorizer", ACCOUNTS): {"GetItem", "Query"},
     # UpdateItem in the partitions of stored credentials only: see test_own_credentials.py.
     ("Conversation", ACCOUNTS): {"GetItem", "ConditionCheckItem", "UpdateItem"},
     ("Conversation", SESSIONS): {"GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"},
@@ -34,6 +34,8 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Worker", USAGE): {"UpdateItem"},
     ("Billing", ACCOUNTS): {"GetItem", "BatchGetItem", "PutItem"},
     ("Billing", USAGE): {*CLOSING, "GetItem", "ConditionCheckItem"},
+    ("Alerts", ACCOUNTS): {"GetItem", "Query", "PutItem", "ConditionCheckItem"},
+    ("Alerts", USAGE): {"GetItem", "PutItem", "UpdateItem"},
     ("Usage", ACCOUNTS): {"GetItem"},
     ("Usage", SESSIONS): {"Query"},
     ("Usage", USAGE): {"GetItem", "Query"},
@@ -53,7 +55,8 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Expiry", USAGE): {"UpdateItem"},
     # In the partitions of records, and of rollups, only: see test_lifecycle.py.
     ("Rollups", SESSIONS): {"BatchGetItem", "UpdateItem"},
-    ("Rollups", USAGE): {"UpdateItem"},
+    ("Rollups", ACCOUNTS): {"GetItem", "Query", "ConditionCheckItem"},
+    ("Rollups", USAGE): {"GetItem", "Query", "UpdateItem"},
     ("MonthEnd", ACCOUNTS): {"Query"},
     ("MonthEnd", USAGE): {"GetItem", "PutItem", "UpdateItem", "Query"},
     ("Close", ACCOUNTS): {"BatchGetItem", "PutItem"},

@@ -87,7 +87,7 @@ def test_two_functions_at_most_read_a_stream(prod: Synthesized) -> None:
     assert max(readers.values()) <= 2
 
 
-def test_the_rollups_function_touches_records_and_rollups_and_nothing_else(
+def test_the_rollups_function_touches_records_rollups_and_ceilings_and_nothing_else(
     prod: Synthesized,
 ) -> None:
     statements = [
@@ -100,12 +100,17 @@ def test_the_rollups_function_touches_records_and_rollups_and_nothing_else(
         (action, *statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])
         for statement in statements
         for action in _actions(statement)
-        if action.endswith("Item")
+        if action.endswith(("Item", "Query"))
     }
     assert confined == {
         ("dynamodb:BatchGetItem", "RECORDS#*"),
         ("dynamodb:UpdateItem", "RECORDS#*"),
+        ("dynamodb:Query", "ROLLUPS#*"),
         ("dynamodb:UpdateItem", "ROLLUPS#*"),
+        ("dynamodb:GetItem", "CUSTOMER#*"),
+        ("dynamodb:Query", "CUSTOMER#*"),
+        ("dynamodb:ConditionCheckItem", "CUSTOMER#*"),
+        ("dynamodb:UpdateItem", "CUSTOMER#*"),
     }
 
 

@@ -20,6 +20,8 @@ def every_kind(customer_id: str, periods: list[Period], sessions: int) -> list[d
     found = [
         _item("accounts", customer, "PROFILE", customer_id=string(customer_id), name=string("Ada")),
         _item("accounts", customer, "SUBSCRIPTION", terms={"M": {"tier": string("starter")}}),
+        _item("accounts", customer, "SUBSCRIPTION#LIMITS", session_turn_cap=number(20)),
+        _item("usage", customer, "BUDGET#2026-11", period=string("2026-11")),
         _item("accounts", customer, "TEST_CLOCK", offset_seconds=number(0)),
         _item("accounts", customer, "PAYMENT", subscription_id=string(f"sub_{customer_id}")),
         _item("accounts", f"PAYMENTS#{customer_id}", f"sub_{customer_id}"),

@@ -90,6 +90,27 @@ def history_document() -> dict[str, Any]:
     }
 
 
+def budget_document(**fields: Any) -> dict[str, Any]:
+    """Return what ``/budget`` says."""
+    return {
+        "monthly_ceiling": None,
+        "action": "warn",
+        "session_turn_cap": None,
+        "session_token_cap": None,
+        "period": "2026-11",
+        "resets_at": "2026-12-01T00:00:00.000Z",
+        "spent": {
+            "plan": 29.0,
+            "byok_estimate": 12.3,
+            "total": 41.3,
+            "unpriced_models": ["litellm/house-model"],
+        },
+        "reached": False,
+        "notice": None,
+        **fields,
+    }
+
+
 def usage_document(used: int = 812, limit: int = 1000, **fields: Any) -> dict[str, Any]:
     """Return what ``GET /usage`` says."""
     return {
@@ -308,7 +329,9 @@ class FakeApi:
             "/subscription": self._subscription,
             "/api/billing/history": self._history,
             "/alerts": lambda asked: httpx.Response(200, content=asked.content or b"{}"),
-            "/budget": lambda asked: httpx.Response(200, content=asked.content or b"{}"),
+            "/budget": lambda asked: httpx.Response(
+                200, json=budget_document(**json.loads(asked.content or b"{}"))
+            ),
         }
         if path.startswith("/api/billing/history/"):
             return httpx.Response(200, json={"statement": {"period": path.rpartition("/")[2]}})

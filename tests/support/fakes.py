@@ -22,6 +22,7 @@ from flowstack_core.domain.messages import (
     TokenUsage,
     ToolSpec,
 )
+from flowstack_core.domain.own_limits import OwnLimits, SessionCaps
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.providers import Provider, ProviderCredentials
@@ -30,6 +31,7 @@ from flowstack_core.domain.rollups import Route, Talk
 from flowstack_core.domain.sessions import Conversation, Session
 from flowstack_core.domain.stored_credentials import unreadable
 from flowstack_core.domain.subscriptions import Subscription, Terms
+from flowstack_core.http.budget_routes import BudgetBody
 from flowstack_core.http.requests import stored_command
 from flowstack_core.services.accounts import AccountService
 from flowstack_core.services.admission import Admission, Ticket
@@ -47,6 +49,7 @@ from flowstack_core.services.exports import ExportService
 from flowstack_core.services.forecasts import ForecastService, RecommendationService
 from flowstack_core.services.history import HistoryService
 from flowstack_core.services.month_end import CloseWorker, MonthEndService
+from flowstack_core.services.own_limits import BudgetService, BudgetStanding
 from flowstack_core.services.ports import (
     AccountStore,
     Clock,
@@ -56,6 +59,7 @@ from flowstack_core.services.ports import (
     ModelClient,
     MonthEndQueue,
     MonthEndStore,
+    OwnLimitsStore,
     SessionStore,
     StoredCredentialStore,
     UsageStore,
@@ -71,6 +75,7 @@ from tests.support.in_memory import (
     InMemoryClockOffsetStore,
     InMemoryCredentialStore,
     InMemoryDeferredStore,
+    InMemoryOwnLimitsStore,
     InMemorySessionStore,
     InMemoryUsageStore,
     Tables,
@@ -318,7 +323,11 @@ class World:
             usage = self.faults.wrap(usage)
             accounts = self.faults.wrap(accounts)
         self.retrier = Retrier(sleep=self.budget.sleep, chance=Random(1).random)
-        self.admission = Admission(sessions, usage, accounts, self.ids, self.retrier)
+        self.own_limits: OwnLimitsStore = InMemoryOwnLimitsStore(self.tables)
+        own_limits = self.own_limits
+        if self.faults is not None:
+            own_limits = self.faults.wrap(own_limits)
+        self.admission = Admission(sessions, usage, accounts, own_limits, self.ids, self.retrier)
         self.service = ConversationService(
             admission=self.admission,
             sessions=sessions,
@@ -331,6 +340,18 @@ class World:
             model_clients=self.models,
             fair_use=self.fair_use,
             own_credentials=CredentialFinder(self.credentials, self.cipher, self.clock),
+        )
+        self.rollups = InMemoryRollupStore(self.tables)
+        self.prices: dict[Route, Decimal] = {}
+        self.budget_service = BudgetService(
+            own_limits,
+            usage,
+            self.rollups,
+            self.cost,
+            self.clock,
+            self.clock,
+            Random(5).randbytes,
+            self.retrier,
         )
         self.credential_service = CredentialService(
             self.credentials, self.cipher, self.clock, Random(3).randbytes, self.retrier
@@ -345,8 +366,9 @@ class World:
         self.runner = DeferredRunner(
             self.service, deferred, self.clock, self.ids, self.retrier, stored_command
         )
-        self.rollups = InMemoryRollupStore(self.tables)
-        self.rollup_service = RollupService(self.rollups, self.retrier)
+        self.rollup_service = RollupService(
+            self.rollups, self.budget_service.evaluate, self.retrier
+        )
         self.usage_service = UsageService(sessions, usage, self.rollups, accounts, self.clock)
         self.history_service = HistoryService(self.rollups, accounts, self.clock)
         self.forecast_service = ForecastService(self.usage_service, self.rollups, usage)
@@ -403,7 +425,22 @@ class World:
             quiet=timedelta(minutes=30),
         )
 
+    def cost(self, route: Route, talk: Talk, day: date) -> Decimal | None:
+        """Return what was said on a route costs: so much a token as a test says."""
+        price = self.prices.get(route)
+        return None if price is None else price * (talk.input_tokens + talk.output_tokens)
+
     # --- what happens in a test -------------------------------------------------------------
+
+    def limit_itself(self, **limits: Any) -> BudgetStanding:
+        """Change the customer's own limits, as the body of a request names them."""
+        body = BudgetBody.model_validate(limits)
+        return self.budget_service.change("key_1", self.customer_id, body.applied_to, self.budget)
+
+    @property
+    def caps(self) -> SessionCaps:
+        """The customer's caps, as the authorizer would tell them now."""
+        return self.tables.own_limits.get(self.customer_id, OwnLimits(self.customer_id)).caps
 
     def subscribe(self, tier: Tier = Tier.STARTER, session_limit: int | None = None) -> None:
         """Give the customer a subscription, without any history."""
@@ -456,16 +493,18 @@ class World:
         agent: str = "agent",
         managed: bool = True,
         tier: Tier = Tier.STARTER,
+        caps: SessionCaps | None = None,
         **fields: Any,
     ) -> Answer:
         """Send one message through the conversation service."""
+        caller = Caller(self.customer_id, tier, self.caps if caps is None else caps)
         command = message(
             conversation_id=conversation_id,
             agent=agent,
             credentials=None if managed else byok(),
             **fields,
         )
-        return self.service.answer(Caller(self.customer_id, tier), command, self.budget)
+        return self.service.answer(caller, command, self.budget)
 
     def submit(
         self,
@@ -486,7 +525,7 @@ class World:
         where = {"agent": "agent", "conversation_id": conversation_id, "model": MODEL}
         command = stored_command(operation, {**where, **said, **fields})
         return self.deferred.submit(
-            Caller(self.customer_id, tier),
+            Caller(self.customer_id, tier, self.caps),
             replace(command, idempotency_key=idempotency_key),
             self.budget,
         )
@@ -516,6 +555,7 @@ class World:
             attempt_id=self.ids.attempt_id(),
             clock=self.clock,
             budget=budget or self.budget,
+            caps=self.caps,
         )
 
     def store(self, provider: Provider = Provider.BEDROCK, **values: str) -> None:

@@ -17,6 +17,7 @@ from flowstack_core.domain.api_keys import KeyRecord
 from flowstack_core.domain.deferred import DeferredRequest, Run, Status
 from flowstack_core.domain.idempotency import Claim
 from flowstack_core.domain.month_end import MonthEndRun, PageState
+from flowstack_core.domain.own_limits import CeilingReached, OwnLimits
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.providers import Provider
 from flowstack_core.domain.quota import PeriodUsage
@@ -29,6 +30,7 @@ from flowstack_core.services.ports import (
     Admitted,
     Attempt,
     AuditRecord,
+    BudgetReached,
     ContinueOutcome,
     Customer,
     LimitReached,
@@ -39,8 +41,10 @@ from flowstack_core.services.ports import (
     PeriodClosed,
     PeriodNotOpen,
     SessionAlive,
+    SessionCapped,
     Settlement,
     StartOutcome,
+    StoreContentionError,
     Turn,
 )
 
@@ -66,6 +70,8 @@ class Tables:
     runs: dict[Period, MonthEndRun] = field(default_factory=dict)
     pages: dict[tuple[Period, int], PageState] = field(default_factory=dict)
     credentials: dict[tuple[str, Provider], StoredCredentials] = field(default_factory=dict)
+    own_limits: dict[str, OwnLimits] = field(default_factory=dict)
+    budget_alerts: dict[tuple[str, Period], CeilingReached] = field(default_factory=dict)
     deferred: dict[tuple[str, str], DeferredRequest] = field(default_factory=dict)
     bodies: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
@@ -136,14 +142,19 @@ class InMemorySessionStore:
             head = self._tables.heads.get(attempt.conversation)
             if head is None:
                 return NoLiveSession()
+            if attempt.attempt_id in head.in_flight:
+                return Admitted(head, started=False)
             if not head.alive(attempt.at):
                 return NoLiveSession(head if head.held else None)
+            if attempt.caps.reached_by(head) is not None:
+                return SessionCapped(head)
             if attempt.managed and not head.allows_managed(attempt.at):
                 return ManagedNotGranted(head)
             joined = replace(
                 head,
                 last_activity_at=max(head.last_activity_at, attempt.at),
                 in_flight={**head.in_flight, attempt.attempt_id: attempt.busy_until},
+                turns=head.turns + 1,
             )
             self._tables.heads[attempt.conversation] = joined
             return Admitted(joined, started=False)
@@ -169,6 +180,8 @@ class InMemorySessionStore:
                 return ManagedNotIncluded(counter)
             if counter.sessions_used >= counter.session_limit:
                 return LimitReached(counter)
+            if counter.budget_block is not None:
+                return BudgetReached(period, counter.budget_block)
             session = Session(
                 session_id=session_id,
                 conversation=attempt.conversation,
@@ -222,6 +235,7 @@ class InMemorySessionStore:
                 processed_at=head.processed_at or settlement.at,
                 last_activity_at=max(head.last_activity_at, settlement.at),
                 in_flight=_without(head, settlement.attempt_id),
+                tokens=head.tokens + settlement.tokens.total_tokens,
             )
             self._tables.processed.add(head.session_id)
             self._tables.settlements.append(settlement)
@@ -248,7 +262,9 @@ class InMemorySessionStore:
             head = self._tables.heads.get(conversation)
             if head is None:
                 return None
-            left = replace(head, in_flight=_without(head, attempt_id))
+            in_flight = _without(head, attempt_id)
+            turns = head.turns - (len(head.in_flight) - len(in_flight))
+            left = replace(head, in_flight=in_flight, turns=turns)
             self._tables.heads[conversation] = left
             return left
 
@@ -597,6 +613,64 @@ class InMemoryCredentialStore:
                 return
             if current.use_is_news(at):
                 self._tables.credentials[place] = replace(current, last_used_at=at)
+
+
+class InMemoryOwnLimitsStore:
+    """The limits that customers set themselves."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def own_limits(self, customer_id: str) -> OwnLimits:
+        """Return the customer's limits."""
+        with self._tables.lock:
+            return self._tables.own_limits.get(customer_id, OwnLimits(customer_id))
+
+    def subscription_and_limits(self, customer_id: str) -> tuple[Subscription, OwnLimits] | None:
+        """Return both; ``None`` if there is no subscription."""
+        with self._tables.lock:
+            subscription = self._tables.subscriptions.get(customer_id)
+            return None if subscription is None else (subscription, self.own_limits(customer_id))
+
+    def replace_limits(
+        self,
+        before: OwnLimits,
+        after: OwnLimits,
+        period: Period,
+        reached: CeilingReached | None,
+        audit: AuditRecord,
+    ) -> bool:
+        """Put ``after`` in the place of ``before``, with what follows in ``period``."""
+        with self._tables.lock:
+            if (audit.customer_id, audit.audit_id) in self._tables.audits:
+                return True
+            if self.own_limits(before.customer_id).version != before.version:
+                return False
+            if not self._follow(after.customer_id, period, reached):
+                raise StoreContentionError("the counter moved on")
+            self._tables.own_limits[after.customer_id] = after
+            self._tables.audits[audit.customer_id, audit.audit_id] = audit
+            return True
+
+    def note_ceiling(
+        self, limits: OwnLimits, period: Period, reached: CeilingReached | None
+    ) -> bool:
+        """Note on the counter what follows from a ceiling, and tell of it once."""
+        with self._tables.lock:
+            unchanged = self.own_limits(limits.customer_id).version == limits.version
+            return unchanged and self._follow(limits.customer_id, period, reached)
+
+    def _follow(self, customer_id: str, period: Period, reached: CeilingReached | None) -> bool:
+        place = (customer_id, period)
+        counter = self._tables.counters.get(place)
+        if counter is None or counter.closed_at is not None:
+            return False
+        told_at = counter.budget_told_at or (None if reached is None else reached.at)
+        block = reached if reached is not None and reached.blocks else None
+        self._tables.counters[place] = replace(counter, budget_told_at=told_at, budget_block=block)
+        if reached is not None:
+            self._tables.budget_alerts.setdefault(place, reached)
+        return True
 
 
 class InMemoryClockOffsetStore:

@@ -23,6 +23,7 @@ from flowstack_core.http import (
     admin_routes,
     billing_documents,
     billing_routes,
+    budget_routes,
     documents,
     openai_errors,
     requests,
@@ -209,7 +210,7 @@ def test_the_runbook_has_every_command_of_flowstack_admin() -> None:
 def model_named(name: str) -> type[BaseModel]:
     modules = (
         *(requests, documents, admin_bodies, billing_documents, billing_routes, openai_errors),
-        vault_requests,
+        *(vault_requests, budget_routes),
     )
     found: type[BaseModel] = next(
         getattr(module, name) for module in modules if hasattr(module, name)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from flowstack.documents import (
+    Budget,
     Document,
     Forecast,
     Plan,
@@ -20,6 +21,7 @@ from flowstack.documents import (
     UsageStats,
 )
 from flowstack.exceptions import NotFoundError
+from flowstack.money import Money
 from flowstack.operations import Operation, present, segment
 from flowstack.transport import AsyncClient, Client, Endpoint
 
@@ -29,6 +31,25 @@ Granularity = Literal["daily", "weekly", "monthly"]
 Dimension = Literal["agent", "provider", "model"]
 Change = Literal["downgrade", "cancel", "undo"]
 _PAGE = 50
+
+
+class BudgetSettings(TypedDict, total=False):
+    """What `set_budget` changes; what is left out stays, and ``None`` takes a limit away.
+
+    Attributes
+    ----------
+    monthly_ceiling
+        The most that a month may cost, in dollars.
+    action
+        Whether reaching it only warns, or keeps new sessions from starting too.
+    session_turn_cap, session_token_cap
+        How many messages, and how many tokens, one session may take.
+    """
+
+    monthly_ceiling: Money | float | None
+    action: Literal["warn", "block"]
+    session_turn_cap: int | None
+    session_token_cap: int | None
 
 
 class BillingManager:
@@ -143,12 +164,12 @@ class BillingManager:
         """Change the settings of alerts, such as ``thresholds=[75, 90]``."""
         return self._client.run(set_alerts(settings))
 
-    def budget(self) -> Document:
-        """Return the monthly ceiling on cost."""
+    def budget(self) -> Budget:
+        """Return the limits that you set yourself, and what the month has cost so far."""
         return self._client.run(budget())
 
-    def set_budget(self, **settings: Any) -> Document:
-        """Change the monthly ceiling on cost."""
+    def set_budget(self, **settings: Unpack[BudgetSettings]) -> Budget:
+        """Change them, such as ``monthly_ceiling=50``; others stay, ``None`` takes one away."""
         return self._client.run(set_budget(settings))
 
     def store_byok_credentials(self, provider: str, credentials: Mapping[str, str]) -> bool:
@@ -284,12 +305,12 @@ class AsyncBillingManager:
         """Change the settings of alerts, such as ``thresholds=[75, 90]``."""
         return await self._client.run(set_alerts(settings))
 
-    async def budget(self) -> Document:
-        """Return the monthly ceiling on cost."""
+    async def budget(self) -> Budget:
+        """Return the limits that you set yourself, and what the month has cost so far."""
         return await self._client.run(budget())
 
-    async def set_budget(self, **settings: Any) -> Document:
-        """Change the monthly ceiling on cost."""
+    async def set_budget(self, **settings: Unpack[BudgetSettings]) -> Budget:
+        """Change them, such as ``monthly_ceiling=50``; others stay, ``None`` takes one away."""
         return await self._client.run(set_budget(settings))
 
     async def store_byok_credentials(self, provider: str, credentials: Mapping[str, str]) -> bool:
@@ -399,14 +420,14 @@ def set_alerts(settings: Mapping[str, Any]) -> Operation[Document]:
     return Operation("PUT", "/alerts", Document.model_validate, body=settings)
 
 
-def budget() -> Operation[Document]:
+def budget() -> Operation[Budget]:
     """Return the operation behind ``GET /budget``."""
-    return Operation("GET", "/budget", Document.model_validate)
+    return Operation("GET", "/budget", Budget.model_validate)
 
 
-def set_budget(settings: Mapping[str, Any]) -> Operation[Document]:
+def set_budget(settings: BudgetSettings) -> Operation[Budget]:
     """Return the operation behind ``PUT /budget``."""
-    return Operation("PUT", "/budget", Document.model_validate, body=settings)
+    return Operation("PUT", "/budget", Budget.model_validate, body=settings)
 
 
 def store_credentials(provider: str, credentials: Mapping[str, str]) -> Operation[bool]:

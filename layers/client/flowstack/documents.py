@@ -383,6 +383,42 @@ class StatementPage(Document):
         return iter(self.statements)
 
 
+class Spending(Document):
+    """What a period has cost so far.
+
+    ``byok_estimate`` is for your own providers at list prices, without ``unpriced_models``.
+    """
+
+    plan: Money
+    byok_estimate: Money
+    total: Money
+    unpriced_models: list[str] = Field(default_factory=list)
+
+
+class Budget(Document):
+    """The limits that you set yourself, and where you stand.
+
+    Attributes
+    ----------
+    monthly_ceiling, session_turn_cap, session_token_cap
+        ``None`` where there is no such limit.
+    action
+        ``warn`` or ``block``: what reaching the ceiling does.
+    notice
+        What to think about, where the ceiling may not be what was meant.
+    """
+
+    monthly_ceiling: Money | None = None
+    action: str | None = None
+    session_turn_cap: int | None = None
+    session_token_cap: int | None = None
+    period: str | None = None
+    resets_at: datetime | None = None
+    spent: Spending | None = None
+    reached: bool = False
+    notice: str | None = None
+
+
 class StoredCredential(Document):
     """Credentials that FlowStack keeps for a provider; their values come back masked only.
 

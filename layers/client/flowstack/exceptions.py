@@ -187,6 +187,43 @@ class BillingError(FlowStackError):
     default_code = "BILLING_ERROR"
 
 
+class BudgetExceededError(BillingError):
+    """Your own monthly ceiling is reached. Running conversations can go on."""
+
+    default_code = "BUDGET_EXCEEDED"
+
+    @property
+    def ceiling(self) -> float | None:
+        """The ceiling, in dollars."""
+        return self.details.get("ceiling")
+
+    @property
+    def spent(self) -> float | None:
+        """What was spent when it was reached, in dollars."""
+        return self.details.get("spent")
+
+
+class SessionCapReachedError(FlowStackError):
+    """The session went as far as you let one go. Another conversation begins anew."""
+
+    default_code = "SESSION_CAP_REACHED"
+
+    @property
+    def kind(self) -> str | None:
+        """What is capped: ``turns`` or ``tokens``."""
+        return self.details.get("kind")
+
+    @property
+    def cap(self) -> int | None:
+        """How many of them a session may take."""
+        return self.details.get("cap")
+
+    @property
+    def used(self) -> int | None:
+        """How many this session took."""
+        return self.details.get("used")
+
+
 class ModelError(FlowStackError):
     """The model or its provider failed; a session without any answer is not billed."""
 
@@ -210,7 +247,7 @@ class ToolRoundsExceededError(FlowStackError):
 
 _BY_CODE: Mapping[str, type[FlowStackError]] = MappingProxyType(
     {
-        "BUDGET_EXCEEDED": BillingError,
+        "BUDGET_EXCEEDED": BudgetExceededError,
         "CONTEXT_LENGTH_EXCEEDED": InvalidRequestError,
         "CREDENTIALS_REQUIRED": CredentialsRequiredError,
         "INVALID_PROVIDER": InvalidProviderError,
@@ -222,6 +259,7 @@ _BY_CODE: Mapping[str, type[FlowStackError]] = MappingProxyType(
         "PAYMENT_REQUIRED": BillingError,
         "PROVIDER_CREDENTIALS_REJECTED": CredentialsRejectedError,
         "QUOTA_EXCEEDED": QuotaExceededError,
+        "SESSION_CAP_REACHED": SessionCapReachedError,
         "TIER_LIMITATION": TierLimitationError,
         "UPGRADE_NOT_SELF_SERVICE": BillingError,
     }

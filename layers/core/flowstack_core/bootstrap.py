@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
 from functools import cache
 from random import SystemRandom
 from typing import TYPE_CHECKING
@@ -18,14 +19,16 @@ import boto3
 from botocore.config import Config
 
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
+from flowstack_core.adapters.dynamodb_own_limits import DynamoDBOwnLimitsStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
 from flowstack_core.adapters.system import RandomIds, SystemClock, TestClocks
+from flowstack_core.domain.rollups import DaySlice, DayTotal, Route, Talk
 from flowstack_core.services.admission import Admission
 from flowstack_core.services.authorization import AuthorizationService
 from flowstack_core.services.conversations import ConversationService
 from flowstack_core.services.expiry import ExpiryService
-from flowstack_core.services.ports import CustomerClocks, EventPublisher
+from flowstack_core.services.ports import CustomerClocks, EventPublisher, RollupReader
 from flowstack_core.services.retrying import Retrier
 from flowstack_core.services.usage import UsageService
 from flowstack_core.settings import settings
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from flowstack_core.services.history import HistoryService
     from flowstack_core.services.forecasts import ForecastService, RecommendationService
     from flowstack_core.services.month_end import CloseWorker, MonthEndService
+    from flowstack_core.services.own_limits import BudgetService
     from flowstack_core.services.payments import PaymentService
     from flowstack_core.services.rollups import RollupService
     from flowstack_core.services.statements import StatementService
@@ -145,6 +149,15 @@ def _cipher() -> KmsCredentialCipher:
     return KmsCredentialCipher(kms_client, settings().credentials_key)
 
 
+def _own_limits(client: DynamoDBClient) -> DynamoDBOwnLimitsStore:
+    return DynamoDBOwnLimitsStore(client, settings().accounts_table, settings().usage_table)
+
+
+def _cost(route: Route, talk: Talk, day: date) -> Decimal | None:  # noqa: ARG001
+    """Return what was said costs: until there is a price file, nobody knows."""
+    return None
+
+
 def _clock_offsets(client: DynamoDBClient) -> DynamoDBClockOffsetStore:
     return DynamoDBClockOffsetStore(client, settings().accounts_table)
 
@@ -182,7 +195,9 @@ def conversation_service() -> ConversationService:
     retrier = _retrier()
     sessions, ids = _sessions(client), RandomIds()
     return ConversationService(
-        admission=Admission(sessions, _usage(client), _accounts(client), ids, retrier),
+        admission=Admission(
+            sessions, _usage(client), _accounts(client), _own_limits(client), ids, retrier
+        ),
         sessions=sessions,
         subscriptions=_accounts(client),
         clocks=_clocks(client),
@@ -238,8 +253,8 @@ def deferred_runner() -> DeferredRunner:
 @cache
 def authorization_service() -> AuthorizationService:
     """Return the service behind the authorizer."""
-    accounts = _accounts(patient_client())
-    return AuthorizationService(accounts, accounts, _clocks(patient_client()))
+    client = patient_client()
+    return AuthorizationService(_accounts(client), _own_limits(client), _clocks(client))
 
 
 @cache
@@ -265,7 +280,7 @@ def rollup_service() -> RollupService:
     """Return the service that rolls sessions up into days."""
     from flowstack_core.services.rollups import RollupService  # noqa: PLC0415
 
-    return RollupService(_rollups(hot_path_client()), _retrier())
+    return RollupService(_rollups(hot_path_client()), budget_service().evaluate, _retrier())
 
 
 @cache
@@ -380,6 +395,24 @@ def credential_service() -> CredentialService:
 
     return CredentialService(
         _credentials(hot_path_client()), _cipher(), SystemClock(), os.urandom, _retrier()
+    )
+
+
+@cache
+def budget_service() -> BudgetService:
+    """Return the service behind ``/budget``, which also holds ceilings against what was spent."""
+    from flowstack_core.services.own_limits import BudgetService  # noqa: PLC0415
+
+    client = patient_client()
+    return BudgetService(
+        _own_limits(client),
+        _usage(client),
+        _rollups(client),
+        _cost,
+        _clocks(client),
+        SystemClock(),
+        os.urandom,
+        _retrier(),
     )
 
 

@@ -151,7 +151,9 @@ def test_a_name_in_a_path_leads_nowhere_else(agent: Agent, api: FakeApi) -> None
 
 def test_alerts_and_the_budget_are_set(agent: Agent, api: FakeApi) -> None:
     assert agent.billing.set_alerts(thresholds=[75, 90])["thresholds"] == [75, 90]
-    assert agent.billing.set_budget(monthly_limit_usd=Money("49.90"))["monthly_limit_usd"] == 49.9
+    assert agent.billing.set_budget(monthly_ceiling=Money("49.90")).monthly_ceiling == Money(
+        "49.90"
+    )
     agent.billing.alerts()
     agent.billing.budget()
     assert api.routes == ["PUT /alerts", "PUT /budget", "GET /alerts", "GET /budget"]
@@ -220,6 +222,25 @@ def test_advice_has_amounts_that_are_exact(agent: Agent, api: FakeApi) -> None:
     assert list(agent.billing.recommendations()) == []
 
 
+def test_a_budget_is_typed_and_exact(agent: Agent, api: FakeApi) -> None:
+    found = agent.billing.budget()
+    assert found.spent is not None
+    assert (found.spent.total, found.spent.byok_estimate) == (Money("41.30"), Money("12.30"))
+    assert found.spent.unpriced_models == ["litellm/house-model"]
+    assert (found.monthly_ceiling, found.action, found.reached) == (None, "warn", False)
+
+
+def test_of_a_budget_only_what_is_named_is_sent(agent: Agent, api: FakeApi) -> None:
+    agent.billing.set_budget(monthly_ceiling=Money("49.90"), action="block")
+    agent.billing.set_budget(session_turn_cap=20, session_token_cap=None)
+    assert api.bodies == [
+        {"monthly_ceiling": 49.9, "action": "block"},
+        {"session_turn_cap": 20, "session_token_cap": None},
+    ]
+
+
+
+
 def test_an_answer_that_makes_no_sense_is_said_to_make_none(agent: Agent, api: FakeApi) -> None:
     api.says(*[httpx.Response(200, json={"tier": "canary-value"})] * 2)
     with pytest.raises(APIConnectionError, match="does not understand") as failed:
@@ -279,7 +300,7 @@ def test_everything_can_be_awaited(async_agent: AsyncAgent, api: FakeApi) -> Non
         assert (await billing.subscription()).tier == "starter"
         assert (await billing.preview("cancel"))["tier"] == "free"
         assert (await billing.set_alerts(thresholds=[75]))["thresholds"] == [75]
-        assert (await billing.set_budget(limit=1))["limit"] == 1
+        assert (await billing.set_budget(session_turn_cap=1)).session_turn_cap == 1
         await billing.alerts()
         await billing.budget()
         assert (await billing.forecast()).interval.high == 1041

@@ -14,7 +14,15 @@ from typer.testing import CliRunner, Result
 from flowstack import Agent, cli
 from flowstack.cli import commands
 from flowstack.cli.output import Output
-from tests.support.fake_api import KEY, URL, FakeApi, answered, refusal, usage_document
+from tests.support.fake_api import (
+    KEY,
+    URL,
+    FakeApi,
+    answered,
+    budget_document,
+    refusal,
+    usage_document,
+)
 
 
 class Shell:
@@ -121,6 +129,38 @@ def test_plans_and_history_are_listed(shell: Shell) -> None:
     ]
     assert [each["period"] for each in shell.json("history", "--limit", "1")] == ["2026-10"]
     assert shell("history", "--csv").stdout == "period,total\n2026-10,29.00\n"
+
+
+def test_a_budget_is_shown_and_changed_limit_by_limit(shell: Shell, api: FakeApi) -> None:
+    shown = shell("budget", "show").stdout
+    for part in ("$41.30", "$12.30", "litellm/house-model", "2026-11"):
+        assert part in shown
+    assert "reached" not in shown.replace("when it is reached", "")
+    changed = shell("budget", "set", "--ceiling", "49.9", "--block", "--turns", "20").stdout
+    assert "$49.90" in changed
+    shell("budget", "set", "--warn", "--tokens", "5000")
+    shell("budget", "set", "--no-ceiling", "--no-turns", "--no-tokens")
+    assert api.bodies[1:] == [
+        {"monthly_ceiling": 49.9, "session_turn_cap": 20, "action": "block"},
+        {"session_token_cap": 5000, "action": "warn"},
+        {"monthly_ceiling": None, "session_turn_cap": None, "session_token_cap": None},
+    ]
+    assert shell.json("budget", "show")["spent"]["total"] == 41.3
+    assert shell("budget", "set", "--turns", "0").exit_code == 2
+
+
+def test_a_ceiling_that_is_reached_is_pointed_out(shell: Shell, api: FakeApi) -> None:
+    document = budget_document(reached=True, notice="Your plan alone costs as much.")
+    api.says(httpx.Response(200, json=document))
+    shown = shell("budget", "show").stdout
+    assert "The ceiling is reached." in shown
+    assert "Your plan alone costs as much." in shown
+
+
+def test_own_limits_end_the_command_as_the_quota_does(shell: Shell, api: FakeApi) -> None:
+    api.says(refusal(429, "BUDGET_EXCEEDED"), refusal(429, "SESSION_CAP_REACHED"))
+    assert shell("chat", "Hi").exit_code == 4
+    assert shell("chat", "Hi").exit_code == 1
 
 
 def test_without_closed_months_there_is_no_history(shell: Shell, api: FakeApi) -> None:

@@ -29,6 +29,8 @@ CLASSES = {
     "PROVIDER_RATE_LIMITED": exceptions.RateLimitError,
     "QUOTA_EXCEEDED": exceptions.QuotaExceededError,
     "RATE_LIMITED": exceptions.RateLimitError,
+    "BUDGET_EXCEEDED": exceptions.BudgetExceededError,
+    "SESSION_CAP_REACHED": exceptions.SessionCapReachedError,
     "INTERNAL_ERROR": exceptions.ServerError,
     "MODEL_ERROR": exceptions.ModelError,
     "MODEL_UNAVAILABLE": exceptions.ModelError,
@@ -49,6 +51,18 @@ def test_every_code_of_the_server_has_a_class(kind: type[CoreError], status: int
     assert (error.error_code, error.message, str(error)) == (kind.code, "No.", "No.")
     assert (error.details, error.request_id) == (details, "req-1")
     assert (error.status_code, error.retry_after) == (status, 2)
+
+
+def test_refusals_by_own_limits_say_which_and_how_far() -> None:
+    details = {"kind": "turns", "cap": 20, "used": 20}
+    capped = error_of(429, {"error_code": "SESSION_CAP_REACHED", "details": details})
+    assert isinstance(capped, exceptions.SessionCapReachedError)
+    assert (capped.kind, capped.cap, capped.used) == ("turns", 20, 20)
+    details = {"ceiling": 50.0, "spent": 50.3}
+    blocked = error_of(429, {"error_code": "BUDGET_EXCEEDED", "details": details})
+    assert isinstance(blocked, exceptions.BudgetExceededError)
+    assert isinstance(blocked, exceptions.BillingError)
+    assert (blocked.ceiling, blocked.spent) == (50.0, 50.3)
 
 
 def test_every_answer_of_the_gateway_has_a_class() -> None:

@@ -55,7 +55,9 @@ class Stream:
     def __init__(self) -> None:
         self.rolling = Rolling()
         self.store: Any = self.rolling.store
-        self._handler = grown_sessions(lambda: RollupService(self.store, retrier()))
+        self._handler = grown_sessions(
+            lambda: RollupService(self.store, lambda customer_id: None, retrier())
+        )
 
     def deliver(self, *records: dict[str, Any]) -> list[str]:
         """Deliver a batch; return the sequence numbers reported as failed."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from flowstack_core.http.admin_routes import admin_app
+from flowstack_core.http.authorizer import told_caps
 from flowstack_core.http.conversation_routes import conversation_app
 from flowstack_core.http.openai_routes import doors, openai_app
 from flowstack_core.http.resolver import entry_point, signer_of
@@ -26,7 +27,7 @@ class ConversationApi:
 
     def __post_init__(self) -> None:
         services = (lambda: self.world.service), (lambda: self.world.deferred)
-        self._handler = doors(conversation_app(*services), openai_app(*services))
+        self.handler = doors(conversation_app(*services), openai_app(*services))
 
     def send(
         self,
@@ -41,15 +42,20 @@ class ConversationApi:
             path,
             body if isinstance(body, str) else json.dumps(body),
             headers,
-            authorizer={"customer_id": self.world.customer_id, "tier": tier, "key_id": "key_1"},
+            authorizer={
+                "customer_id": self.world.customer_id,
+                "tier": tier,
+                "key_id": "key_1",
+                **told_caps(self.world.caps),
+            },
         )
-        return response_of(self._handler(event, LambdaContext()))
+        return response_of(self.handler(event, LambdaContext()))
 
     def get(self, path: str, customer_id: str | None = None) -> HttpResponse:
         """GET ``path``."""
         authorizer = {"customer_id": customer_id or self.world.customer_id, "tier": "starter"}
         return response_of(
-            self._handler(http_event("GET", path, authorizer=authorizer), LambdaContext())
+            self.handler(http_event("GET", path, authorizer=authorizer), LambdaContext())
         )
 
     def complete(self, headers: dict[str, str] | None = None, **fields: Any) -> HttpResponse:

@@ -30,7 +30,7 @@ class Door:
         self.customer_id = customer.customer_id
         self.key = issued.key
         self.service = AuthorizationService(
-            self.world.accounts, self.world.accounts, self.world.clock
+            self.world.accounts, self.world.own_limits, self.world.clock
         )
 
     def ask(self, text: str | None, header: str = "X-API-Key") -> dict[str, Any]:
@@ -98,7 +98,8 @@ def test_a_result_depends_on_nothing_but_the_header_it_is_kept_by(door: Door) ->
 def test_a_mistyped_key_is_refused_without_a_read(door: Door) -> None:
     unreachable = Unreachable()
     accounts = unreachable.wrap(door.world.accounts)
-    door.service = AuthorizationService(accounts, accounts, door.world.clock)
+    own_limits = unreachable.wrap(door.world.own_limits)
+    door.service = AuthorizationService(accounts, own_limits, door.world.clock)
     text = door.key.text
     typo = text[:10] + ("a" if text[10] != "a" else "b") + text[11:]
     for wrong in (typo, text[:-1], text + "x", text.upper(), "fs_", "", "sk-123", "fs_" + "é" * 39):
@@ -127,11 +128,27 @@ def test_a_key_expires_at_its_instant(door: Door) -> None:
     assert door.effect(issued.key.text) == "Deny"
 
 
-def test_a_store_that_cannot_be_read_lets_nobody_in(door: Door) -> None:
-    accounts = Unreachable().wrap(door.world.accounts)
-    door.service = AuthorizationService(accounts, accounts, door.world.clock)
+@pytest.mark.parametrize("operation", ["key", "subscription_and_limits"])
+def test_a_store_that_cannot_be_read_lets_nobody_in(operation: str, door: Door) -> None:
+    unreachable = Unreachable(operation)
+    accounts = unreachable.wrap(door.world.accounts)
+    own_limits = unreachable.wrap(door.world.own_limits)
+    door.service = AuthorizationService(accounts, own_limits, door.world.clock)
     with pytest.raises(StoreContentionError):
         door.ask(door.key.text)
+
+
+def test_the_caps_of_a_customer_are_told_and_those_that_are_not_set_are_not(door: Door) -> None:
+    door.world.customer_id = door.customer_id
+    assert set(door.ask(door.key.text)["context"]) == {"customer_id", "key_id", "tier"}
+    door.world.limit_itself(session_turn_cap=20)
+    context = door.ask(door.key.text)["context"]
+    assert context["session_turn_cap"] == "20"
+    assert "session_token_cap" not in context
+    door.world.limit_itself(session_turn_cap=None, session_token_cap=5_000)
+    context = door.ask_bearer(f"Bearer {door.key.text}")["context"]
+    assert context["session_token_cap"] == "5000"
+    assert "session_turn_cap" not in context
 
 
 def test_a_key_is_never_printed() -> None:

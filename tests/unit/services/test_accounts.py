@@ -30,7 +30,7 @@ def created(world: World, tier: Tier = Tier.STARTER) -> IssuedKey:
 
 
 def authorization(world: World) -> AuthorizationService:
-    return AuthorizationService(world.accounts, world.accounts, world.clock)
+    return AuthorizationService(world.accounts, world.own_limits, world.clock)
 
 
 def actions(world: World) -> list[str]:
@@ -45,8 +45,7 @@ def test_a_new_customer_has_a_subscription_and_a_key_that_lets_it_in() -> None:
     issued = created(world, Tier.PROFESSIONAL)
     found = authorization(world).authorize(issued.key.text)
     assert found is not None
-    record, tier = found
-    assert (record.customer_id, tier) == (world.customer_id, Tier.PROFESSIONAL)
+    assert (found.record.customer_id, found.tier) == (world.customer_id, Tier.PROFESSIONAL)
     assert actions(world) == ["customer.create"]
 
 
@@ -113,7 +112,7 @@ def test_a_mistyped_key_is_refused_without_a_read() -> None:
         def key(self, digest: str) -> None:
             raise AssertionError("the store was asked")
 
-        def subscription(self, customer_id: str) -> None:
+        def subscription_and_limits(self, customer_id: str) -> None:
             raise AssertionError("the store was asked")
 
     world = World()
@@ -145,7 +144,7 @@ def test_the_tier_of_a_key_is_the_one_in_force_on_the_customers_clock() -> None:
     for _ in range(2):
         found = authorization(world).authorize(issued.key.text)
         assert found is not None
-        tiers.append(found[1])
+        tiers.append(found.tier)
         world.clock.move_to(DECEMBER.start)
     assert tiers == [Tier.PROFESSIONAL, Tier.FREE]
 

@@ -150,7 +150,7 @@ def test_an_archive_has_everything_of_its_customer_and_nothing_of_others() -> No
     files = exported(Rights())
     assert {name.split("/")[0] for name in files} == {
         *("transcripts", "conversations", "sessions", "vault", "credentials", "payments"),
-        *("requests", "payers", "days", "slices"),
+        *("requests", "payers", "days", "slices", "budget_alerts"),
         *("keys", "usage", "statements", "acts", "subscription", "customer", "manifest.json"),
     }
     assert len(rows(files, "transcripts")) == len(rows(files, "sessions")) == 3
@@ -165,6 +165,10 @@ def test_an_archive_has_everything_of_its_customer_and_nothing_of_others() -> No
     assert [row["said"] for row in rows(files, "conversations")] == [[said]] * 3
     assert [row["rolled_up"] for row in rows(files, "sessions")] == [[said]] * 3
     assert rows(files, "days") == [{"day": "DAY#2026-11-15", "sessions": 3}]
+    assert rows(files, "subscription") == [
+        {"part": "SUBSCRIPTION", "terms": {"tier": "starter"}},
+        {"part": "SUBSCRIPTION#LIMITS", "session_turn_cap": 20},
+    ]
     assert rows(files, "payers") == [{"payer_id": "payer_cus_1", "customer_id": "cus_1"}]
     assert rows(files, "acts")[0]["after"] == {"tier": "starter"}
     assert OTHER.encode() not in b"".join(files.values())
@@ -377,7 +381,7 @@ def test_a_key_that_was_issued_as_its_customer_was_stopped_lets_nobody_in() -> N
     world = rights.world
     issued = KeyRecord("key_2", ME, key.digest, "fs_…", "late", world.clock.now())
     world.tables.keys[key.digest] = issued
-    authorization = AuthorizationService(world.accounts, world.accounts, world.clock)
+    authorization = AuthorizationService(world.accounts, world.own_limits, world.clock)
     assert authorization.authorize(key.text) is not None
     rights.erasures.start("op", ME, ME)
     world.tables.keys[key.digest] = issued

@@ -59,6 +59,7 @@ class Rolling:
     """A service over rollups in memory; ``wrap`` stands between the two."""
 
     tables: Tables = field(default_factory=Tables)
+    hold_ceiling: Callable[[str], None] = lambda customer_id: None
 
     def __post_init__(self) -> None:
         self.store = InMemoryRollupStore(self.tables)
@@ -73,7 +74,7 @@ class Rolling:
     ) -> set[str]:
         """Roll up a batch; return the sessions that failed."""
         budget = Budget(30.0)
-        service = RollupService(wrap(self.store), retrier(budget))
+        service = RollupService(wrap(self.store), self.hold_ceiling, retrier(budget))
         return set(service.roll_up(sessions, budget))
 
     def slices(self, customer_id: str = "cus_1") -> list[DaySlice]:
@@ -316,3 +317,38 @@ def test_any_order_repetition_batch_and_crash_gives_the_sums_of_the_sessions(
             if record.conversation.customer_id == customer_id
         )
         assert merged(part for record in records for part in record.slices()) == expected
+
+
+# --- ceilings ------------------------------------------------------------------------------
+
+
+def test_a_ceiling_is_held_once_a_batch_against_what_the_rollups_have_become() -> None:
+    rolling = Rolling()
+    seen: list[tuple[str, int]] = []
+    rolling.hold_ceiling = lambda customer_id: seen.append(
+        (customer_id, sum(part.sessions for part in rolling.slices(customer_id)))
+    )
+    batch = [answered(begun(name), OWN) for name in ("a", "b")]
+    batch.append(answered(begun("c", "cus_2"), OWN))
+    rolling.start(*batch)
+    assert rolling.roll_up(batch) == set()
+    assert seen == [("cus_1", 2), ("cus_2", 1)]
+
+
+def test_a_ceiling_that_could_not_be_held_fails_its_customers_sessions_and_is_held_again() -> None:
+    rolling, down = Rolling(), True
+    held: list[str] = []
+
+    def hold(customer_id: str) -> None:
+        if down and customer_id == "cus_1":
+            raise StoreContentionError("down")
+        held.append(customer_id)
+
+    rolling.hold_ceiling = hold
+    batch = [answered(begun("a"), OWN), answered(begun("b", "cus_2"), OWN)]
+    rolling.start(*batch)
+    assert rolling.roll_up(batch) == {"a"}
+    down = False
+    assert rolling.roll_up(batch) == set()
+    assert held == ["cus_2", "cus_1", "cus_2"]
+    assert [part.sessions for part in rolling.slices()] == [1]

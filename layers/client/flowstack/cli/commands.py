@@ -1,7 +1,7 @@
 """The command line: ``flowstack``.
 
 Exit codes: 0 done, 1 refused by the API, 2 wrong usage, 3 no connection, 4 come back later (the
-quota is used up, or too many requests).
+quota or your own ceiling is used up, or too many requests).
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import typer
 from rich.markdown import Markdown
 
 from flowstack.agent import Agent
-from flowstack.billing import BillingManager
+from flowstack.billing import BillingManager, BudgetSettings
 from flowstack.cli import output
 from flowstack.cli.output import Output, facts, listing, note
 from flowstack.documents import Answer
 from flowstack.exceptions import (
     APIConnectionError,
+    BudgetExceededError,
     ConfigurationError,
     FlowStackError,
     InvalidRequestError,
@@ -54,9 +55,11 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 subscription_app = _group("See, shrink, cancel or keep the subscription.")
+budget_app = _group("Limit a month's cost, and how far a session goes.")
 vault_app = _group("Keep documents.")
 byok_app = _group("Keep your own keys at providers.")
 app.add_typer(subscription_app, name="subscription")
+app.add_typer(budget_app, name="budget")
 app.add_typer(vault_app, name="vault")
 app.add_typer(byok_app, name="byok")
 
@@ -118,7 +121,7 @@ def exit_code(error: FlowStackError) -> int:
     """Return the exit code that an error stands for."""
     if isinstance(error, APIConnectionError):
         return NO_CONNECTION
-    if isinstance(error, QuotaExceededError | RateLimitError):
+    if isinstance(error, QuotaExceededError | BudgetExceededError | RateLimitError):
         return LATER
     unsent = isinstance(error, ConfigurationError) or error.status_code is None
     return USAGE if unsent else REFUSED
@@ -316,6 +319,46 @@ def undo(context: typer.Context, *, preview: Preview = False, json_: Json = Fals
 
 def _show_preview(out: Output, preview: Any) -> None:
     out.answer(preview, facts(*preview.items()))
+
+
+@budget_app.command("show")
+@_reported
+def show_budget(context: typer.Context, *, json_: Json = False) -> None:
+    """Show your own limits, and what the month has cost so far."""
+    found = context.obj.billing().budget()
+    _output(context, json_=json_).answer(found, *output.budget_parts(found))
+
+
+@budget_app.command("set")
+@_reported
+def set_budget(
+    context: typer.Context,
+    ceiling: Annotated[
+        float | None, typer.Option(help="The most that a month may cost, in dollars.")
+    ] = None,
+    turns: Annotated[int | None, typer.Option(min=1, help="Messages of one session.")] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of one session.")] = None,
+    *,
+    block: Annotated[
+        bool | None, typer.Option("--block/--warn", help="Whether the ceiling stops new sessions.")
+    ] = None,
+    no_ceiling: Annotated[bool, typer.Option("--no-ceiling", help="Take it away.")] = False,
+    no_turns: Annotated[bool, typer.Option("--no-turns", help="Do not count them.")] = False,
+    no_tokens: Annotated[bool, typer.Option("--no-tokens", help="Do not count them.")] = False,
+    json_: Json = False,
+) -> None:
+    """Change your own limits; what is not named stays."""
+    settings: BudgetSettings = {}
+    if no_ceiling or ceiling is not None:
+        settings["monthly_ceiling"] = None if no_ceiling else ceiling
+    if no_turns or turns is not None:
+        settings["session_turn_cap"] = None if no_turns else turns
+    if no_tokens or tokens is not None:
+        settings["session_token_cap"] = None if no_tokens else tokens
+    if block is not None:
+        settings["action"] = "block" if block else "warn"
+    found = context.obj.billing().set_budget(**settings)
+    _output(context, json_=json_).answer(found, *output.budget_parts(found))
 
 
 def _make_sure(question: str, *, yes: bool) -> None:

@@ -14,7 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from flowstack.costs import estimate_monthly_cost, project_monthly_usage
-from flowstack.documents import Document, Forecast, Recommendation, Subscription, UsageStats
+from flowstack.documents import (
+    Budget,
+    Document,
+    Forecast,
+    Recommendation,
+    Subscription,
+    UsageStats,
+)
 from flowstack.exceptions import FlowStackError
 from flowstack.json_text import to_json
 from flowstack.money import Money
@@ -198,3 +205,25 @@ def subscription_table(subscription: Subscription) -> Table:
     if pending is not None:
         rows.append(("waiting", f"{pending.tier} from {shown(pending.effective_at)}"))
     return facts(*rows)
+
+
+def budget_parts(budget: Budget) -> list[RenderableType]:
+    """Return what is limited, and what the month has cost so far."""
+    spent = budget.spent
+    rows: list[tuple[str, object]] = [
+        ("monthly ceiling", budget.monthly_ceiling),
+        ("when it is reached", budget.action),
+        ("turns of a session", budget.session_turn_cap),
+        ("tokens of a session", budget.session_token_cap),
+    ]
+    if spent is not None:
+        rows += [
+            (f"spent in {budget.period}", spent.total),
+            ("of that, the plan", spent.plan),
+            ("own providers, estimated", spent.byok_estimate),
+        ]
+        if spent.unpriced_models:
+            rows.append(("not in the estimate", ", ".join(spent.unpriced_models)))
+    reached = [note("The ceiling is reached.", "red")] if budget.reached else []
+    notice = [] if budget.notice is None else [note(budget.notice, "yellow")]
+    return [facts(*rows), *reached, *notice]

@@ -107,6 +107,11 @@ def read_integer(item: Item, name: str) -> int:
     return int(item[name]["N"])
 
 
+def read_count(item: Item, name: str) -> int:
+    """Read a sum, which is not there before something was added to it."""
+    return read_integer(item, name) if name in item else 0
+
+
 def escaped(name: str) -> str:
     """Return a customer's name fit to be a part of a key: different names stay different."""
     return name.replace("%", "%25").replace("#", "%23")

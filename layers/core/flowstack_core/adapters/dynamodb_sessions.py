@@ -35,6 +35,7 @@ from flowstack_core.adapters.dynamodb_codec import (
     flag,
     instant_value,
     query,
+    read_count,
     read_document,
     read_instant,
     read_optional_instant,
@@ -72,6 +73,7 @@ from flowstack_core.domain.sessions import (
 from flowstack_core.services.ports import (
     Admitted,
     Attempt,
+    BudgetReached,
     ContinueOutcome,
     LimitReached,
     ManagedNotGranted,
@@ -80,6 +82,7 @@ from flowstack_core.services.ports import (
     PeriodClosed,
     PeriodNotOpen,
     SessionAlive,
+    SessionCapped,
     Settlement,
     StartOutcome,
     StoreContentionError,
@@ -141,6 +144,8 @@ def decode_session(head: Item) -> Session:
         },
         opened_by=decode_opened_by(head),
         said=decode_said(head),
+        turns=read_count(head, "turns"),
+        tokens=read_count(head, "tokens_used"),
     )
 
 
@@ -168,25 +173,27 @@ def _in_flight_value(session: Session) -> dict[str, Any]:
 def join_session(table: str, attempt: Attempt) -> dict[str, Any]:
     """Build the one update of a follow-up: join the live session, and move its activity.
 
-    The session is alive (S2), its activity never moves back, and managed models were granted if
-    one is asked for (P4).
+    The session is alive (S2), its activity never moves back, managed models were granted if one
+    is asked for (P4), no cap is reached, and the attempt did not join before: it is one turn.
     """
-    condition = "last_activity_at > :cutoff AND last_activity_at <= :at"
-    if attempt.managed:
-        condition += " AND managed_until > :at"
+    within_caps, caps = _within(attempt)
     return {
         "TableName": table,
         "Key": head_key(attempt.conversation),
         "UpdateExpression": (
             "SET last_activity_at = :at, in_flight.#attempt = :busy_until, #ttl = :ttl"
+            " ADD turns :one"
         ),
-        "ConditionExpression": condition,
+        "ConditionExpression": (
+            f"last_activity_at > :cutoff AND last_activity_at <= :at{within_caps}"
+        ),
         "ExpressionAttributeNames": {"#attempt": attempt.attempt_id, "#ttl": "ttl"},
         "ExpressionAttributeValues": {
             ":cutoff": instant_value(activity_cutoff(attempt.at)),
             ":at": instant_value(attempt.at),
             ":busy_until": instant_value(attempt.busy_until),
             ":ttl": epoch_value(attempt.at + INACTIVITY_LIMIT),
+            **caps,
         },
         "ReturnValues": "ALL_NEW",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
@@ -199,22 +206,35 @@ def join_busier_session(table: str, attempt: Attempt, session_id: str) -> dict[s
     Messages of one conversation that overtake each other, and clocks that differ by milliseconds,
     lead here.
     """
-    condition = "session_id = :session AND last_activity_at > :at"
-    if attempt.managed:
-        condition += " AND managed_until > :at"
+    within_caps, caps = _within(attempt)
     return {
         "TableName": table,
         "Key": head_key(attempt.conversation),
-        "UpdateExpression": "SET in_flight.#attempt = :busy_until",
-        "ConditionExpression": condition,
+        "UpdateExpression": "SET in_flight.#attempt = :busy_until ADD turns :one",
+        "ConditionExpression": f"session_id = :session AND last_activity_at > :at{within_caps}",
         "ExpressionAttributeNames": {"#attempt": attempt.attempt_id},
         "ExpressionAttributeValues": {
             ":session": string(session_id),
             ":at": instant_value(attempt.at),
             ":busy_until": instant_value(attempt.busy_until),
+            **caps,
         },
         "ReturnValues": "ALL_NEW",
     }
+
+
+def _within(attempt: Attempt) -> tuple[str, dict[str, Any]]:
+    """Return what else a session must fulfil that an attempt may join once, with its values."""
+    condition, values = " AND attribute_not_exists(in_flight.#attempt)", {":one": number(1)}
+    if attempt.managed:
+        condition += " AND managed_until > :at"
+    if attempt.caps.turns is not None:
+        condition += " AND (attribute_not_exists(turns) OR turns < :turn_cap)"
+        values[":turn_cap"] = number(attempt.caps.turns)
+    if attempt.caps.tokens is not None:
+        condition += " AND (attribute_not_exists(tokens_used) OR tokens_used < :token_cap)"
+        values[":token_cap"] = number(attempt.caps.tokens)
+    return condition, values
 
 
 def put_head(table: str, session: Session) -> dict[str, Any]:
@@ -231,6 +251,7 @@ def put_head(table: str, session: Session) -> dict[str, Any]:
         "last_activity_at": instant_value(session.last_activity_at),
         "in_flight": _in_flight_value(session),
         "managed": flag(session.managed),
+        "turns": number(session.turns),
         "held_in": held_partition(conversation.customer_id, session.period),
         "ttl": epoch_value(session.ends_at),
     }
@@ -298,6 +319,7 @@ def settle_head(table: str, settlement: Settlement, *, moves_activity: bool) -> 
         ":at": instant_value(settlement.at),
         ":route": opened_by_value(route),
         **sum_values,
+        ":tokens": number(settlement.tokens.total_tokens),
     }
     if moves_activity:
         sets += ["last_activity_at = :at", "#ttl = :ttl"]
@@ -309,7 +331,7 @@ def settle_head(table: str, settlement: Settlement, *, moves_activity: bool) -> 
         "Key": head_key(settlement.session.conversation),
         "UpdateExpression": (
             f"SET {', '.join(sets)}"
-            f" ADD {', '.join(f'{name} {value}' for name, value in pairs)}"
+            f" ADD tokens_used :tokens, {', '.join(f'{name} {value}' for name, value in pairs)}"
             " REMOVE in_flight.#attempt, held_in"
         ),
         "ConditionExpression": condition,
@@ -337,13 +359,14 @@ def put_turn(table: str, turn: Turn) -> dict[str, Any]:
 
 
 def leave_session(table: str, conversation: Conversation, attempt_id: str) -> dict[str, Any]:
-    """Take an attempt out of flight."""
+    """Take an attempt out of flight: it was no turn."""
     return {
         "TableName": table,
         "Key": head_key(conversation),
-        "UpdateExpression": "REMOVE in_flight.#attempt",
+        "UpdateExpression": "REMOVE in_flight.#attempt ADD turns :minus_one",
         "ConditionExpression": "attribute_exists(in_flight.#attempt)",
         "ExpressionAttributeNames": {"#attempt": attempt_id},
+        "ExpressionAttributeValues": {":minus_one": number(-1)},
         "ReturnValues": "ALL_NEW",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
@@ -425,8 +448,12 @@ class DynamoDBSessionStore:
     def _continue_otherwise(self, attempt: Attempt, head: Session | None) -> ContinueOutcome:
         if head is None:
             return NoLiveSession()
+        if attempt.attempt_id in head.in_flight:  # joined before, by this very request
+            return Admitted(head, started=False)
         if not head.alive(attempt.at):
             return NoLiveSession(head if head.held else None)
+        if attempt.caps.reached_by(head) is not None:
+            return SessionCapped(head)
         if attempt.managed and not head.allows_managed(attempt.at):
             return ManagedNotGranted(head)
         request = join_busier_session(self._table, attempt, head.session_id)
@@ -702,4 +729,6 @@ def _not_counted(counter: Item | None, attempt: Attempt) -> StartOutcome:
         return PeriodClosed()
     if attempt.managed and not usage.managed_models:
         return ManagedNotIncluded(usage)
+    if usage.budget_block is not None and not usage.exhausted:
+        return BudgetReached(usage.period, usage.budget_block)
     return LimitReached(usage)

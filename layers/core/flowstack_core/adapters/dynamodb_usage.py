@@ -11,11 +11,13 @@ from flowstack_core.adapters.dynamodb_codec import (
     instant_value,
     number,
     put_once,
+    read_instant,
     read_integer,
     read_optional_instant,
     string,
     transact,
 )
+from flowstack_core.domain.own_limits import CeilingAction, CeilingReached
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.quota import PeriodUsage
@@ -54,7 +56,33 @@ def encode_usage(usage: PeriodUsage) -> dict[str, Any]:
     }
     if usage.closed_at is not None:
         item["closed_at"] = instant_value(usage.closed_at)
+    if usage.budget_told_at is not None:
+        item["budget_told_at"] = instant_value(usage.budget_told_at)
+    if usage.budget_block is not None:
+        item["budget_block"] = encode_reached(usage.budget_block)
     return item
+
+
+def encode_reached(reached: CeilingReached) -> dict[str, Any]:
+    """Write a ceiling that was reached, as a part of an item."""
+    return {
+        "M": {
+            "at": instant_value(reached.at),
+            "ceiling_cents": number(reached.ceiling_cents),
+            "spent_cents": number(reached.spent_cents),
+            "action": string(reached.action.value),
+        }
+    }
+
+
+def decode_reached(item: Item) -> CeilingReached:
+    """Read a ceiling that was reached."""
+    return CeilingReached(
+        at=read_instant(item, "at"),
+        ceiling_cents=read_integer(item, "ceiling_cents"),
+        spent_cents=read_integer(item, "spent_cents"),
+        action=CeilingAction(item["action"]["S"]),
+    )
 
 
 def decode_usage(item: Item) -> PeriodUsage:
@@ -72,6 +100,8 @@ def decode_usage(item: Item) -> PeriodUsage:
         managed_sessions=read_integer(item, "managed_sessions"),
         tiers=frozenset(Tier(tier) for tier in item["tiers"]["SS"]),
         closed_at=read_optional_instant(item, "closed_at"),
+        budget_told_at=read_optional_instant(item, "budget_told_at"),
+        budget_block=decode_reached(item["budget_block"]["M"]) if "budget_block" in item else None,
     )
 
 
@@ -81,9 +111,13 @@ def adjustments_key(customer_id: str) -> dict[str, Any]:
 
 
 def count_start(table: str, customer_id: str, period: Period, *, managed: bool) -> dict[str, Any]:
-    """Count one session: the period is open, it may start (Q1), managed models included (P4)."""
+    """Count one session: the period is open, it may start (Q1), managed models included (P4).
+
+    The customer's own ceiling does not keep it from starting.
+    """
     condition = (
         "attribute_exists(pk) AND sessions_used < session_limit AND attribute_not_exists(closed_at)"
+        " AND attribute_not_exists(budget_block)"
     )
     values: dict[str, Any] = {":one": number(1)}
     if managed:

@@ -89,7 +89,7 @@ KINDS: tuple[Kind, ...] = (
         file="conversations",
         shown=(
             *("session_id", "agent", "conversation_id", "period", "started_at"),
-            *("last_activity_at", "processed_at", "managed"),
+            *("last_activity_at", "processed_at", "managed", "turns", "tokens_used"),
         ),
         said_as="said",
         leader="record of a session",
@@ -194,9 +194,18 @@ KINDS: tuple[Kind, ...] = (
         shown=(
             *("period", "sessions_used", "managed_sessions", "session_limit"),
             *("credited_sessions", "tier", "tiers", "price_cents", "closed_at"),
+            *("budget_told_at", "budget_block"),
         ),
     ),
     Kind("adjustments", "usage", "CUSTOMER#{customer}", sort="ADJUSTMENTS"),
+    Kind(
+        "alert of a budget",
+        "usage",
+        "CUSTOMER#{customer}",
+        sort="BUDGET#",
+        file="budget_alerts",
+        shown=("period", "reached"),
+    ),
     Kind(
         "statement",
         "usage",
@@ -220,12 +229,16 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("export, and its steps", "accounts", "EXPORTS#{customer}"),
     Kind(
-        "subscription",
+        "subscription, and the customer's own limits",
         "accounts",
         "CUSTOMER#{customer}",
         sort="SUBSCRIPTION",
         file="subscription",
-        shown=("terms", "pending", "ended_at"),
+        shown=(
+            *("terms", "pending", "ended_at", "monthly_ceiling_cents", "ceiling_action"),
+            *("session_turn_cap", "session_token_cap"),
+        ),
+        sort_key_as="part",
     ),
     Kind(
         "customer",

@@ -145,6 +145,18 @@ class QuotaExceededError(FlowStackError):
     code = "QUOTA_EXCEEDED"
 
 
+class BudgetExceededError(FlowStackError):
+    """The customer's own monthly ceiling is reached; running sessions go on (Q2)."""
+
+    code = "BUDGET_EXCEEDED"
+
+
+class SessionCapReachedError(FlowStackError):
+    """The session went as far as the customer lets one go; nothing was counted."""
+
+    code = "SESSION_CAP_REACHED"
+
+
 class RateLimitedError(FlowStackError):
     """Fair use was exceeded (F1); nothing was counted and no session ended."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from flowstack_core.domain.own_limits import CeilingReached
 from flowstack_core.domain.periods import Period, instant
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.subscriptions import Subscription
@@ -38,6 +39,10 @@ class PeriodUsage:
         All tiers in force during the period so far; ``tier`` is the latest.
     closed_at
         When the period was closed for this customer: since then nothing can start in it.
+    budget_told_at
+        When the customer's own ceiling was reached first in the period, which is told once.
+    budget_block
+        The ceiling that keeps new sessions from starting, if one does.
     """
 
     customer_id: str
@@ -52,6 +57,8 @@ class PeriodUsage:
     managed_sessions: int = 0
     tiers: frozenset[Tier] = frozenset()
     closed_at: datetime | None = None
+    budget_told_at: datetime | None = None
+    budget_block: CeilingReached | None = None
 
     @classmethod
     def opened(cls, subscription: Subscription, period: Period) -> PeriodUsage:
@@ -69,6 +76,17 @@ class PeriodUsage:
             subscription_version=subscription.version,
             tiers=frozenset({terms.tier}),
         )
+
+    @classmethod
+    def as_admitted(
+        cls, found: PeriodUsage | None, subscription: Subscription, period: Period
+    ) -> PeriodUsage:
+        """Return the counter as the next admission would see it, whatever is stored of it."""
+        if found is None:
+            return cls.opened(subscription, period)
+        if found.subscription_version < subscription.version:
+            return found.under(subscription)
+        return found
 
     def under(self, subscription: Subscription) -> PeriodUsage:
         """Return the counter with the entitlement brought up to the subscription (P1, P5)."""
@@ -92,6 +110,12 @@ class PeriodUsage:
     def exhausted(self) -> bool:
         """Whether the next new session is refused (Q1)."""
         return self.sessions_used >= self.session_limit
+
+    def budget_noted(self, reached: CeilingReached | None) -> bool:
+        """Whether the counter says already what follows from the customer's own ceiling."""
+        told = reached is None or self.budget_told_at is not None
+        blocks = reached is not None and reached.blocks
+        return told and blocks == (self.budget_block is not None)
 
     @property
     def near_limit(self) -> bool:

@@ -64,6 +64,10 @@ class Session:
         The way of the first message that was answered.
     said
         What was answered so far, by the way it went.
+    turns
+        Messages that were admitted and not abandoned.
+    tokens
+        What the answered ones of them took, both ways.
     """
 
     session_id: str
@@ -75,6 +79,8 @@ class Session:
     managed: bool = False
     managed_until: datetime | None = None
     in_flight: Mapping[str, datetime] = field(default_factory=dict)
+    turns: int = 1
+    tokens: int = 0
     opened_by: Route | None = None
     said: Mapping[Route, Talk] = field(default_factory=dict)
 
@@ -104,6 +110,10 @@ class Session:
     def releasable(self, now: datetime) -> bool:
         """Whether nothing was processed and nothing still running can change that (S5)."""
         return self.held and all(until <= now for until in self.in_flight.values())
+
+    def dead_attempts(self, now: datetime) -> list[str]:
+        """Return the attempts in flight that cannot be running any more."""
+        return [attempt for attempt, until in self.in_flight.items() if until <= now]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
+from flowstack_core.domain.own_limits import SessionCaps, cap_facts
 from flowstack_core.http.resolver import HttpFunction
-from flowstack_core.services.authorization import AuthorizationService
+from flowstack_core.services.authorization import AuthorizationService, KeyHolder
 
 logger = Logger()
 
@@ -34,14 +35,8 @@ def authorizer(service: Callable[[], AuthorizationService]) -> HttpFunction:
         if found is None:
             logger.info("key refused")
             return _policy("anonymous", "Deny", event["methodArn"], {})
-        record, tier = found
-        logger.info("key accepted", extra={"key_id": record.key_id})
-        return _policy(
-            record.customer_id,
-            "Allow",
-            event["methodArn"],
-            {"customer_id": record.customer_id, "key_id": record.key_id, "tier": tier.value},
-        )
+        logger.info("key accepted", extra={"key_id": found.record.key_id})
+        return _policy(found.record.customer_id, "Allow", event["methodArn"], _context(found))
 
     return handler
 
@@ -61,6 +56,21 @@ def _bearer(authorization: str) -> str:
     """Return the token of ``Authorization: Bearer …`` (RFC 6750)."""
     scheme, _, token = authorization.strip().partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _context(holder: KeyHolder) -> dict[str, str]:
+    """Return what the functions are told."""
+    return {
+        "customer_id": holder.record.customer_id,
+        "key_id": holder.record.key_id,
+        "tier": holder.tier.value,
+        **told_caps(holder.caps),
+    }
+
+
+def told_caps(caps: SessionCaps) -> dict[str, str]:
+    """Return caps as API Gateway passes them on; one that is not set is not there."""
+    return {name: str(cap) for name, cap in cap_facts(caps).items() if cap is not None}
 
 
 def _policy(

@@ -9,6 +9,7 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.openapi.params import Header, Path
 
 from flowstack_core.adapters.system import LambdaTimeBudget
+from flowstack_core.domain.own_limits import read_caps
 from flowstack_core.domain.plans import Tier
 from flowstack_core.http import telemetry
 from flowstack_core.http.deferred_responses import (
@@ -44,7 +45,7 @@ RequestId = Annotated[str, Path(max_length=64)]
 def caller_of(app: APIGatewayRestResolver) -> Caller:
     """Return who asks, as the authorizer found it."""
     found = customer_of(app)
-    return Caller(found["customer_id"], Tier(found["tier"]))
+    return Caller(found["customer_id"], Tier(found["tier"]), read_caps(found))
 
 
 def conversation_app(

@@ -30,6 +30,8 @@ STATUS: Mapping[type[FlowStackError], HTTPStatus] = MappingProxyType(
         errors.UpgradeNotSelfServiceError: HTTPStatus.FORBIDDEN,
         errors.AccountClosedError: HTTPStatus.FORBIDDEN,
         errors.QuotaExceededError: HTTPStatus.TOO_MANY_REQUESTS,
+        errors.BudgetExceededError: HTTPStatus.TOO_MANY_REQUESTS,
+        errors.SessionCapReachedError: HTTPStatus.TOO_MANY_REQUESTS,
         errors.RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
         errors.IdempotencyConflictError: HTTPStatus.CONFLICT,
         errors.RequestInProgressError: HTTPStatus.CONFLICT,

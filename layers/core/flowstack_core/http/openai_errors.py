@@ -11,10 +11,12 @@ from aws_lambda_powertools.event_handler import Response
 from pydantic import JsonValue
 
 from flowstack_core.domain.errors import (
+    BudgetExceededError,
     FlowStackError,
     IdempotencyConflictError,
     ModelNotAvailableError,
     QuotaExceededError,
+    SessionCapReachedError,
 )
 from flowstack_core.http.documents import Document
 from flowstack_core.http.errors import error_headers, status_of
@@ -27,6 +29,8 @@ _KINDS: Mapping[str, tuple[str, str | None]] = MappingProxyType(
         "CONTEXT_LENGTH_EXCEEDED": (_INVALID, "context_length_exceeded"),
         "MODEL_NOT_AVAILABLE": (_INVALID, "model_not_found"),
         "QUOTA_EXCEEDED": ("insufficient_quota", "insufficient_quota"),
+        "BUDGET_EXCEEDED": ("insufficient_quota", "insufficient_quota"),
+        "SESSION_CAP_REACHED": ("insufficient_quota", None),
         "RATE_LIMITED": ("rate_limit_error", "rate_limit_exceeded"),
         "PROVIDER_RATE_LIMITED": ("rate_limit_error", None),
         "TIER_LIMITATION": ("permission_error", None),
@@ -39,7 +43,12 @@ _KINDS: Mapping[str, tuple[str, str | None]] = MappingProxyType(
 )
 """OpenAI's type of an error, and its code where it has one of its own; else ours in lower case."""
 
-_FUTILE = (QuotaExceededError, IdempotencyConflictError)
+_FUTILE = (
+    QuotaExceededError,
+    BudgetExceededError,
+    SessionCapReachedError,
+    IdempotencyConflictError,
+)
 """OpenAI's clients repeat every 409 and 429, also where the same request cannot succeed."""
 
 

@@ -19,6 +19,8 @@ _REFUSALS: Mapping[type[FlowStackError], str] = MappingProxyType(
         errors.QuotaExceededError: "QuotaRefusals",
         errors.TierLimitationError: "TierRefusals",
         errors.RateLimitedError: "FairUseRefusals",
+        errors.BudgetExceededError: "OwnLimitRefusals",
+        errors.SessionCapReachedError: "OwnLimitRefusals",
         errors.ModelError: "ModelFailures",
         errors.ServiceUnavailableError: "AdmissionsUnavailable",
     }

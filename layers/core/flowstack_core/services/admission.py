@@ -3,7 +3,7 @@
 A follow-up costs one conditional update, a start one transaction; neither reads first. Only a
 refusal re-reads: it asks the accounts whether the counter's entitlement is still the one in
 force, so an upgrade is never delayed, and takes back sessions that a crash left held, so a
-crash never becomes a refusal.
+crash never becomes a refusal. With the caps that customers set for a session it is the same.
 """
 
 from __future__ import annotations
@@ -13,29 +13,36 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from functools import partial
 from typing import TypeVar
 
 from flowstack_core.domain.errors import (
+    BudgetExceededError,
     QuotaExceededError,
     ServiceUnavailableError,
+    SessionCapReachedError,
     TierLimitationError,
 )
-from flowstack_core.domain.periods import Period
+from flowstack_core.domain.own_limits import UNCAPPED, CapReached, CeilingReached, SessionCaps
+from flowstack_core.domain.periods import Period, instant
 from flowstack_core.domain.quota import PeriodUsage, QuotaStatement
 from flowstack_core.domain.sessions import Conversation, Session
 from flowstack_core.domain.subscriptions import Subscription
 from flowstack_core.services.ports import (
     Admitted,
     Attempt,
+    BudgetReached,
     Clock,
     Ids,
     LimitReached,
     ManagedNotGranted,
     ManagedNotIncluded,
     NoLiveSession,
+    OwnLimitsReader,
     PeriodClosed,
     PeriodNotOpen,
     SessionAlive,
+    SessionCapped,
     SessionStore,
     SubscriptionReader,
     TimeBudget,
@@ -82,12 +89,14 @@ class Admission:
         sessions: SessionStore,
         usage: UsageStore,
         subscriptions: SubscriptionReader,
+        own_limits: OwnLimitsReader,
         ids: Ids,
         retrier: Retrier,
     ) -> None:
         self._sessions = sessions
         self._usage = usage
         self._subscriptions = subscriptions
+        self._own_limits = own_limits
         self._ids = ids
         self._retrier = retrier
 
@@ -101,6 +110,7 @@ class Admission:
         clock: Clock,
         budget: TimeBudget,
         runs_for: timedelta | None = None,
+        caps: SessionCaps = UNCAPPED,
     ) -> Ticket:
         """Admit one message, which arrives now.
 
@@ -110,11 +120,17 @@ class Admission:
             Which of the two writes to try first. Only the cost depends on it, never the outcome.
         runs_for
             How long it can be running; as long as ``budget`` lasts where nothing is said.
+        caps
+            How far the customer lets a session go; before they refuse they are read anew.
 
         Raises
         ------
         QuotaExceededError
             If a session would have to start and all of the period's are used (Q1).
+        BudgetExceededError
+            If one would have to start and the customer's own ceiling keeps it from that.
+        SessionCapReachedError
+            If the session has gone as far as the customer lets one go.
         TierLimitationError
             If a managed model is asked for and not included (P4).
         ServiceUnavailableError
@@ -127,6 +143,7 @@ class Admission:
             at=at,
             busy_until=at + (runs_for or timedelta(seconds=budget.remaining_seconds()) + _OVERRUN),
             managed=managed,
+            caps=caps,
         )
         session_id = self._ids.session_id(at)
         try:
@@ -165,6 +182,9 @@ class Admission:
                 next_step = self._start(attempt, session_id, period, budget)
             if isinstance(next_step, Ticket):
                 return next_step
+            if isinstance(next_step, Attempt):
+                attempt = next_step
+                continue
             try_follow_up = next_step is _Next.FOLLOW_UP
             if next_step is _Next.START_LATER:
                 # It waited past the end of its period, or its clock is a little behind.
@@ -175,14 +195,21 @@ class Admission:
             retry_after_seconds=1,
         )
 
-    def _follow_up(self, attempt: Attempt, period: Period, budget: TimeBudget) -> Ticket | _Next:
-        """Try the one conditional update that a follow-up costs."""
+    def _follow_up(
+        self, attempt: Attempt, period: Period, budget: TimeBudget
+    ) -> Ticket | _Next | Attempt:
+        """Try the one conditional update that a follow-up costs.
+
+        An attempt that is returned is to be tried in the place of this one.
+        """
         match self._retry(lambda: self._sessions.continue_session(attempt), budget):
             case Admitted(session, started):
                 return Ticket(attempt, session, started)
             case ManagedNotGranted(session):
                 self._grant_managed(session, attempt, period, budget)
                 return _Next.FOLLOW_UP
+            case SessionCapped(session):
+                return self._refuse_unless_caps_allow(attempt, session, budget)
             case NoLiveSession(held):
                 self._release_ended(held, attempt, budget)
                 return _Next.START
@@ -210,6 +237,8 @@ class Admission:
                     raise _managed_refused(usage)
             case LimitReached(usage):
                 self._refuse_unless_room_appears(attempt, period, usage, budget)
+            case BudgetReached(blocked, ceiling):
+                raise _budget_refused(blocked, ceiling)
         return _Next.START
 
     def _grant_managed(
@@ -247,6 +276,22 @@ class Admission:
                 "hint": "Upgrade the plan, or wait until the quota resets.",
             },
         )
+
+    def _refuse_unless_caps_allow(
+        self, attempt: Attempt, session: Session, budget: TimeBudget
+    ) -> Attempt:
+        """Refuse the message, unless the caps were raised meanwhile or dead attempts give way."""
+        customer_id = attempt.conversation.customer_id
+        limits = self._retry(lambda: self._own_limits.own_limits(customer_id), budget)
+        reached = limits.caps.reached_by(session)
+        if reached is None:
+            return replace(attempt, caps=limits.caps)
+        dead = session.dead_attempts(attempt.at) if reached.kind == "turns" else []
+        for attempt_id in dead:
+            self._retry(partial(self._sessions.abandon, session.conversation, attempt_id), budget)
+        if not dead:
+            raise _cap_refused(session, reached)
+        return replace(attempt, caps=limits.caps)
 
     def _refresh_entitlement(
         self, attempt: Attempt, period: Period, usage: PeriodUsage | None, budget: TimeBudget
@@ -294,6 +339,37 @@ def _managed_refused(usage: PeriodUsage) -> TierLimitationError:
             "tier": usage.tier.value,
             "feature": "managed models",
             "hint": "Send byok_credentials with your own provider key, or upgrade the plan.",
+        },
+    )
+
+
+def _cap_refused(session: Session, reached: CapReached) -> SessionCapReachedError:
+    return SessionCapReachedError(
+        f"This session has used {reached.used} of the {reached.cap} {reached.kind} that your "
+        "account lets a session have. Nothing was counted.",
+        details={
+            "kind": reached.kind,
+            "cap": reached.cap,
+            "used": reached.used,
+            "session_id": session.session_id,
+            "ends_at": instant(session.ends_at),
+            "hint": "Begin another conversation, wait until this session has ended, or raise the "
+            "cap with PUT /budget.",
+        },
+    )
+
+
+def _budget_refused(period: Period, reached: CeilingReached) -> BudgetExceededError:
+    return BudgetExceededError(
+        f"The monthly ceiling of ${reached.ceiling_cents / 100:,.2f} that your account has set is "
+        "reached. Running conversations can go on.",
+        details={
+            "period": period.name,
+            "ceiling": reached.ceiling_cents / 100,
+            "spent": reached.spent_cents / 100,
+            "reached_at": instant(reached.at),
+            "resets_at": instant(period.end),
+            "hint": "Raise or remove the ceiling with PUT /budget, or wait until the next period.",
         },
     )
 

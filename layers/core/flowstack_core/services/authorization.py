@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from flowstack_core.domain.api_keys import KeyRecord, parse_key
+from flowstack_core.domain.own_limits import SessionCaps
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
-from flowstack_core.services.ports import CustomerClocks, KeyReader, SubscriptionReader
+from flowstack_core.services.ports import CallerReader, CustomerClocks, KeyReader
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """The customer behind a key, as it is found at the door."""
+
+    record: KeyRecord
+    tier: Tier
+    caps: SessionCaps
 
 
 class AuthorizationService:
     """Finds the customer of a key, or nobody."""
 
-    def __init__(
-        self, keys: KeyReader, subscriptions: SubscriptionReader, clocks: CustomerClocks
-    ) -> None:
+    def __init__(self, keys: KeyReader, callers: CallerReader, clocks: CustomerClocks) -> None:
         self._keys = keys
-        self._subscriptions = subscriptions
+        self._callers = callers
         self._clocks = clocks
 
-    def authorize(self, text: str) -> tuple[KeyRecord, Tier] | None:
-        """Return the key's record and the customer's tier; ``None`` if it lets nobody in.
+    def authorize(self, text: str) -> KeyHolder | None:
+        """Return who holds the key; ``None`` if it lets nobody in.
 
         A mistyped key is refused by its checksum, without a read.
         """
@@ -32,7 +42,10 @@ class AuthorizationService:
         now = self._clocks.for_customer(record.customer_id).now()
         if not record.usable(now):
             return None
-        subscription = self._subscriptions.subscription(record.customer_id)
-        if subscription is None or subscription.ended_at is not None:
+        found = self._callers.subscription_and_limits(record.customer_id)
+        if found is None:
             return None
-        return record, subscription.terms_in(Period.containing(now)).tier
+        subscription, limits = found
+        if subscription.ended_at is not None:
+            return None
+        return KeyHolder(record, subscription.terms_in(Period.containing(now)).tier, limits.caps)

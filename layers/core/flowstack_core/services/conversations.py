@@ -42,6 +42,7 @@ from flowstack_core.domain.messages import (
     context_budget,
     fit_to_context,
 )
+from flowstack_core.domain.own_limits import UNCAPPED, SessionCaps
 from flowstack_core.domain.periods import Period, instant
 from flowstack_core.domain.plans import Tier, plan_for
 from flowstack_core.domain.providers import (
@@ -83,12 +84,14 @@ _DELIVERY_RESERVE_SECONDS = 0.3
 class Caller:
     """Who is asking, as the authorizer found it; never taken from the request.
 
-    ``tier`` may be some seconds old: it only chooses fair-use limits and where credentials are
-    looked for first. Before either harms the customer the subscription is asked.
+    ``tier`` and ``caps`` may be some seconds old. The tier only chooses fair-use limits and where
+    credentials are looked for first, and before anything here harms the customer it is asked for
+    anew.
     """
 
     customer_id: str
     tier: Tier
+    caps: SessionCaps = UNCAPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +312,7 @@ class ConversationService:
             clock=exchange.clock,
             budget=exchange.budget,
             runs_for=runs_for,
+            caps=exchange.caller.caps,
         )
 
     def complete(self, exchange: Exchange, ticket: Ticket, run: Run | None = None) -> Answer:

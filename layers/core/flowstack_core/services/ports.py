@@ -29,6 +29,7 @@ from flowstack_core.domain.deferred import DeferredRequest, Run
 from flowstack_core.domain.idempotency import Claim, IdempotencyKey
 from flowstack_core.domain.messages import Message, ModelAnswer, ModelRequest, TokenUsage
 from flowstack_core.domain.month_end import ClosePage, Listing, MonthEndRun, PageState
+from flowstack_core.domain.own_limits import UNCAPPED, CeilingReached, OwnLimits, SessionCaps
 from flowstack_core.domain.payments import Governing, PaymentEvent, Standing
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.providers import Provider, ProviderCredentials
@@ -101,6 +102,8 @@ class Attempt:
         The request cannot still be running after this instant.
     managed
         Whether it asks for a managed model.
+    caps
+        How far the customer lets a session go, as far as it is known.
     """
 
     conversation: Conversation
@@ -108,6 +111,7 @@ class Attempt:
     at: datetime
     busy_until: datetime
     managed: bool
+    caps: SessionCaps = UNCAPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,13 @@ class NoLiveSession:
 @dataclass(frozen=True, slots=True)
 class ManagedNotGranted:
     """The session is alive, but the quota was not yet asked whether managed models are included."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCapped:
+    """The session is alive, and has reached a cap of the attempt's."""
 
     session: Session
 
@@ -161,7 +172,15 @@ class ManagedNotIncluded:
     usage: PeriodUsage
 
 
-ContinueOutcome = Admitted | NoLiveSession | ManagedNotGranted
+@dataclass(frozen=True, slots=True)
+class BudgetReached:
+    """The customer's own ceiling keeps new sessions from starting in the period."""
+
+    period: Period
+    ceiling: CeilingReached
+
+
+ContinueOutcome = Admitted | NoLiveSession | ManagedNotGranted | SessionCapped
 StartOutcome = (
     Admitted
     | NoLiveSession
@@ -170,6 +189,7 @@ StartOutcome = (
     | PeriodClosed
     | LimitReached
     | ManagedNotIncluded
+    | BudgetReached
 )
 
 
@@ -391,6 +411,49 @@ class KeyReader(Protocol):
 
     def key(self, digest: str) -> KeyRecord | None:
         """Return the record of the key with this SHA-256."""
+        ...
+
+
+class OwnLimitsReader(Protocol):
+    """What a refusal needs of the limits that customers set themselves."""
+
+    def own_limits(self, customer_id: str) -> OwnLimits:
+        """Return the customer's limits, read consistently."""
+        ...
+
+
+class CallerReader(Protocol):
+    """What the authorizer needs to know about the customer behind a key."""
+
+    def subscription_and_limits(self, customer_id: str) -> tuple[Subscription, OwnLimits] | None:
+        """Return both, read consistently and together; ``None`` if there is no subscription."""
+        ...
+
+
+class OwnLimitsStore(OwnLimitsReader, CallerReader, Protocol):
+    """The limits that customers set themselves, and what follows from their ceilings."""
+
+    def replace_limits(
+        self,
+        before: OwnLimits,
+        after: OwnLimits,
+        period: Period,
+        reached: CeilingReached | None,
+        audit: AuditRecord,
+    ) -> bool:
+        """Put ``after`` in the place of ``before``, and what follows in ``period`` with it.
+
+        ``False`` if somebody changed them since they were read. The period has to be open.
+        """
+        ...
+
+    def note_ceiling(
+        self, limits: OwnLimits, period: Period, reached: CeilingReached | None
+    ) -> bool:
+        """Note on the counter what follows from a ceiling, and have it told once a period.
+
+        ``False`` if it is no longer the customer's ceiling, or the period is closed.
+        """
         ...
 
 
@@ -1026,6 +1089,8 @@ __all__ = [
     "Archives",
     "Attempt",
     "AuditRecord",
+    "BudgetReached",
+    "CallerReader",
     "Claim",
     "Clock",
     "ClockOffsetStore",
@@ -1058,6 +1123,8 @@ __all__ = [
     "MonthEndStore",
     "NoLiveSession",
     "NotForUs",
+    "OwnLimitsReader",
+    "OwnLimitsStore",
     "Page",
     "PaymentEvents",
     "PaymentStore",
@@ -1069,6 +1136,7 @@ __all__ = [
     "RollupStore",
     "Run",
     "SessionAlive",
+    "SessionCapped",
     "SessionStore",
     "Settlement",
     "StartOutcome",

@@ -6,8 +6,9 @@ of that is in the rollups, and the difference is added. Being told again adds no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from functools import partial
 
 from flowstack_core.domain.errors import ServiceUnavailableError
 from flowstack_core.domain.sessions import Growth, Session
@@ -21,10 +22,19 @@ _RESERVE_SECONDS = 5.0
 
 
 class RollupService:
-    """Brings the rollups up to the sessions."""
+    """Brings the rollups up to the sessions.
 
-    def __init__(self, store: RollupStore, retrier: Retrier) -> None:
+    Parameters
+    ----------
+    hold_ceiling
+        Holds a customer's own ceiling, if it has one, against what its rollups have become.
+    """
+
+    def __init__(
+        self, store: RollupStore, hold_ceiling: Callable[[str], None], retrier: Retrier
+    ) -> None:
         self._store = store
+        self._hold_ceiling = hold_ceiling
         self._retrier = retrier
 
     def roll_up(
@@ -49,6 +59,23 @@ class RollupService:
                 self._add(growths, budget)
             except ServiceUnavailableError as error:
                 failed |= {growth.session.session_id: error for growth in growths}
+        return failed | self._hold_ceilings(latest, budget)
+
+    def _hold_ceilings(
+        self, sessions: Sequence[Session], budget: TimeBudget
+    ) -> dict[str, ServiceUnavailableError]:
+        """Hold ceilings, also of those whose sums were added before: that one may have died."""
+        failed: dict[str, ServiceUnavailableError] = {}
+        for customer_id in sorted({session.conversation.customer_id for session in sessions}):
+            hold = partial(self._hold_ceiling, customer_id)
+            try:
+                self._retrier.run(hold, budget, reserve_seconds=_RESERVE_SECONDS)
+            except ServiceUnavailableError as error:
+                failed |= {
+                    session.session_id: error
+                    for session in sessions
+                    if session.conversation.customer_id == customer_id
+                }
         return failed
 
     def _add(self, growths: Sequence[Growth], budget: TimeBudget) -> None:
