@@ -24,6 +24,7 @@ from stacks.payments import VARIABLE, PaymentsLayer, SigningSecret
 from stacks.rights_stack import RightsStack
 from stacks.sources import Sources
 from stacks.stage import Stage
+from stacks.webhook_stack import WebhookStack
 
 AUTHORIZER_CACHE = Duration.seconds(60)
 """How long a revoked key can still be accepted."""
@@ -71,6 +72,7 @@ class ApiStack(FunctionStack):
         data: DataStack,
         billing: BillingStack,
         rights: RightsStack,
+        webhooks: WebhookStack,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, stage=stage, sources=sources, **kwargs)
@@ -83,8 +85,9 @@ class ApiStack(FunctionStack):
         self.byok = self._byok_function(data)
         self.billing = self._billing_function(data)
         self.vault = self._vault_function(data)
+        self.alerts = self._alerts_function(data, webhooks)
         self.public = self._public_function()
-        self.admin = self._admin_function(data, billing, rights)
+        self.admin = self._admin_function(data, billing, rights, webhooks)
         self.payments = self._payments_function(data)
         self.api_name = stage.name_of("api")
         self.api = self._rest_api()
@@ -189,6 +192,33 @@ class ApiStack(FunctionStack):
             tables=tables,
         )
 
+    def _alerts_function(self, data: DataStack, webhooks: WebhookStack) -> StageFunction:
+        return self._function(
+            "Alerts",
+            name="alerts",
+            description="/alerts: seals the secrets of webhooks, and can open none",
+            timeout=Duration.seconds(10),
+            memory_mb=512,
+            tables=[
+                data.accounts.access(
+                    partitions={
+                        "CUSTOMER#": ["GetItem", "PutItem", "DeleteItem"],
+                        "AUDIT#": ["GetItem", "PutItem"],
+                    }
+                ),
+                data.usage.access("GetItem", "BatchGetItem", "Query"),
+            ],
+            statements=[
+                data.credentials_access("Encrypt", of_webhooks=True),
+                may_send(webhooks.queue),
+            ],
+            environment={
+                **webhooks.variables,
+                **self._stage.egress_environment,
+                "CREDENTIALS_KEY": data.credentials_key.key_arn,
+            },
+        )
+
     def _public_function(self) -> StageFunction:
         return self._function(
             "Public",
@@ -199,7 +229,11 @@ class ApiStack(FunctionStack):
         )
 
     def _admin_function(
-        self, data: DataStack, billing: BillingStack, rights: RightsStack
+        self,
+        data: DataStack,
+        billing: BillingStack,
+        rights: RightsStack,
+        webhooks: WebhookStack,
     ) -> StageFunction:
         function = self._function(
             "Admin",
@@ -221,12 +255,14 @@ class ApiStack(FunctionStack):
                 data.sessions.access("Query", query_index=HELD_SESSIONS),
             ],
             statements=[
-                may_send(billing.steps, billing.closes, rights.steps),
-                may_redrive(billing.closes_dead_letters),
+                may_send(billing.steps, billing.closes, rights.steps, webhooks.queue),
+                may_redrive(billing.closes_dead_letters, webhooks.dead_letters),
                 *data.archives.may_read(),
             ],
             environment={
                 **rights.variables,
+                **webhooks.variables,
+                "WEBHOOKS_DEAD_LETTERS_URL": webhooks.dead_letters.queue_url,
                 "STEPS_QUEUE_URL": billing.steps.queue_url,
                 "CLOSES_QUEUE_URL": billing.closes.queue_url,
                 "CLOSES_DEAD_LETTERS_URL": billing.closes_dead_letters.queue_url,
@@ -321,6 +357,7 @@ class ApiStack(FunctionStack):
         usage = _integration(self.usage)
         byok = _integration(self.byok)
         billing = _integration(self.billing)
+        alerts = _integration(self.alerts)
         public = _integration(self.public)
         root = self.api.root
         for method, path, integration in (
@@ -336,6 +373,14 @@ class ApiStack(FunctionStack):
             ("DELETE", "/subscription", billing),
             ("GET", "/api/billing/history", billing),
             ("GET", "/api/billing/history/{period}", billing),
+            ("GET", "/alerts/webhook", alerts),
+            ("PUT", "/alerts/webhook", alerts),
+            ("DELETE", "/alerts/webhook", alerts),
+            ("POST", "/alerts/webhook/secret", alerts),
+            ("POST", "/alerts/webhook/test", alerts),
+            ("GET", "/alerts/webhook/deliveries", alerts),
+            ("GET", "/alerts/webhook/deliveries/{event_id}", alerts),
+            ("POST", "/alerts/webhook/deliveries/{event_id}/redeliver", alerts),
         ):
             root.resource_for_path(path).add_method(
                 method,
@@ -442,6 +487,7 @@ class ApiStack(FunctionStack):
             self.byok,
             self.billing,
             self.vault,
+            self.alerts,
             self.public,
             self.admin,
             *(() if self.payments is None else (self.payments,)),

@@ -17,17 +17,23 @@ from flowstack_core.adapters.dynamodb_month_end import DynamoDBMonthEndStore
 from flowstack_core.adapters.dynamodb_payments import DynamoDBPaymentStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
+from flowstack_core.adapters.dynamodb_webhooks import (
+    DynamoDBDeliveryLog,
+    DynamoDBWebhookEndpoints,
+)
 from flowstack_core.services.ports import (
     AccountStore,
     ClockOffsetStore,
     ClosingStore,
     CustomerDirectory,
     DeferredStore,
+    DeliveryLog,
     MonthEndStore,
     PaymentStore,
     SessionStore,
     StoredCredentialStore,
     UsageStore,
+    WebhookEndpoints,
 )
 from tests.support.emulator import create_tables, dynamodb_client, emulator
 from tests.support.in_memory import (
@@ -45,6 +51,7 @@ from tests.support.in_memory_closing import (
     InMemoryMonthEndStore,
 )
 from tests.support.in_memory_payments import InMemoryPaymentStore
+from tests.support.in_memory_webhooks import InMemoryDeliveryLog, InMemoryWebhookEndpoints
 
 _numbers = count(1)
 
@@ -64,6 +71,8 @@ class Stores:
     credentials: StoredCredentialStore
     deferred: DeferredStore
     payments: PaymentStore
+    webhooks: WebhookEndpoints
+    deliveries: DeliveryLog
     customer_id: str
 
 
@@ -100,6 +109,8 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             InMemoryCredentialStore(tables),
             InMemoryDeferredStore(tables),
             InMemoryPaymentStore(),
+            InMemoryWebhookEndpoints(tables),
+            InMemoryDeliveryLog(tables),
             customer_id,
         )
     client = request.getfixturevalue("dynamodb")
@@ -116,5 +127,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoDBCredentialStore(client, "accounts"),
         DynamoDBDeferredStore(client, "sessions"),
         DynamoDBPaymentStore(client, "accounts"),
+        DynamoDBWebhookEndpoints(client, "accounts"),
+        DynamoDBDeliveryLog(client, "usage", "accounts"),
         customer_id,
     )

@@ -15,6 +15,7 @@ from tests.infrastructure.synthesized import Synthesized
 FUNCTIONS = (
     *("Authorizer", "Conversation", "Worker", "Usage", "Byok", "Billing", "Vault", "Public"),
     *("Admin", "Expiry", "MonthEnd", "Close", "Statements", "Rights"),
+    *("Alerts", "Webhooks"),
 )
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from random import Random
 from threading import Lock
 from typing import Any, Literal, cast
 
+from flowstack_core.adapters.egress import EgressPolicy
+from flowstack_core.adapters.webhook_sender import check_url
 from flowstack_core.domain.catalogue import Catalogue, default_catalogue
 from flowstack_core.domain.errors import FlowStackError, InvalidProviderError
 from flowstack_core.domain.fair_use import FairUseMeter
@@ -60,6 +63,7 @@ from flowstack_core.services.retrying import Retrier
 from flowstack_core.services.statements import StatementService
 from flowstack_core.services.subscriptions import Command, SubscriptionService, move_to
 from flowstack_core.services.usage import UsageService
+from flowstack_core.services.webhooks import WebhookService
 from tests.support.faulty import Fault
 from tests.support.in_memory import (
     InMemoryAccountStore,
@@ -80,6 +84,12 @@ from tests.support.in_memory_data_rights import (
     InMemoryArchives,
     InMemoryCustomerData,
     InMemoryDataRightsQueue,
+)
+from tests.support.in_memory_webhooks import (
+    InMemoryDeliveryLog,
+    InMemoryWebhookEndpoints,
+    InMemoryWebhookQueue,
+    OpenSecrets,
 )
 
 NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)
@@ -380,6 +390,18 @@ class World:
             self.clock,
             self.retrier,
             quiet=timedelta(minutes=30),
+        )
+
+        self.webhook_queue = InMemoryWebhookQueue(self.clock)
+        self.webhook_service = WebhookService(
+            InMemoryWebhookEndpoints(self.tables),
+            InMemoryDeliveryLog(self.tables),
+            self.webhook_queue,
+            OpenSecrets(),
+            partial(check_url, policy=EgressPolicy()),
+            self.clock,
+            Random(5).randbytes,
+            self.retrier,
         )
 
     # --- what happens in a test -------------------------------------------------------------

@@ -14,6 +14,7 @@ from aws_lambda_powertools.event_handler.openapi.models import (
 )
 
 from flowstack_core import __version__
+from flowstack_core.http.alert_routes import alerts_app
 from flowstack_core.http.billing_routes import billing_app
 from flowstack_core.http.byok_routes import byok_app
 from flowstack_core.http.conversation_routes import conversation_app
@@ -44,6 +45,7 @@ def openapi_document() -> dict[str, Any]:
         byok_app(_not_called),
         billing_app(_not_called, _not_called),
         vault_app(_not_called, _not_called),
+        alerts_app(_not_called),
         openai,
         public,
     ):

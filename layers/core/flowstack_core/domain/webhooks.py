@@ -196,10 +196,10 @@ class WebhookEndpoint:
         """Return the secrets that sign at ``now``, the newest first."""
         return tuple(secret for secret in self.secrets if secret.signs_at(now))
 
-    def old_secrets_until(self, now: datetime) -> datetime | None:
-        """Return when the newest secret is the only one; ``None`` if it is."""
-        ends = [one.until for one in self.signing(now) if one.until is not None]
-        return max(ends, default=None)
+    @property
+    def old_secrets_until(self) -> datetime | None:
+        """When the newest secret is, or was, the only one that signs; ``None`` if it always was."""
+        return max((one.until for one in self.secrets if one.until is not None), default=None)
 
     def directed_to(self, url: str, now: datetime) -> WebhookEndpoint:
         """Return it with another address, or the same one, switched on."""
