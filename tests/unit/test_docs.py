@@ -28,6 +28,7 @@ from flowstack_core.http import (
     requests,
     telemetry,
     vault_requests,
+    webhook_documents,
 )
 from flowstack_docs.pages import ROOT, documented_pages, places, refreshed
 from flowstack_docs.tables import TABLES
@@ -207,7 +208,7 @@ def test_the_runbook_has_every_command_of_flowstack_admin() -> None:
 def model_named(name: str) -> type[BaseModel]:
     modules = (
         *(requests, documents, admin_bodies, billing_documents, billing_routes, openai_errors),
-        vault_requests,
+        *(vault_requests, webhook_documents),
     )
     found: type[BaseModel] = next(
         getattr(module, name) for module in modules if hasattr(module, name)

@@ -150,7 +150,7 @@ def test_an_archive_has_everything_of_its_customer_and_nothing_of_others() -> No
     files = exported(Rights())
     assert {name.split("/")[0] for name in files} == {
         *("transcripts", "conversations", "sessions", "vault", "credentials", "payments"),
-        *("requests", "payers"),
+        *("requests", "payers", "webhook", "webhook_deliveries"),
         *("keys", "usage", "statements", "acts", "subscription", "customer", "manifest.json"),
     }
     assert len(rows(files, "transcripts")) == len(rows(files, "sessions")) == 3
@@ -160,6 +160,8 @@ def test_an_archive_has_everything_of_its_customer_and_nothing_of_others() -> No
         {"part": "req_1#BODY", "body": {"message": "Hello"}},
         {"part": "req_1#STATE", "status": "succeeded", "answer": {"text": "Hi"}},
     ]
+    assert rows(files, "webhook") == [{"url": "https://a.example/"}]
+    assert rows(files, "webhook_deliveries") == [{"event_id": "evt_1", "data": {"threshold": 75}}]
     assert rows(files, "payers") == [{"payer_id": "payer_cus_1", "customer_id": "cus_1"}]
     assert rows(files, "acts")[0]["after"] == {"tier": "starter"}
     assert OTHER.encode() not in b"".join(files.values())
