@@ -18,6 +18,8 @@ from flowstack.documents import (
     TokenCount,
     ToolCall,
     UsageStats,
+    Webhook,
+    WebhookDelivery,
 )
 from flowstack.exceptions import (
     APIConnectionError,
@@ -48,6 +50,7 @@ from flowstack.providers import Providers
 from flowstack.runtime import Runtime
 from flowstack.vault import AsyncVault, Vault
 from flowstack.version import __version__
+from flowstack.webhooks import AsyncWebhookManager, WebhookManager
 
 __all__ = [
     "APIConnectionError",
@@ -58,6 +61,7 @@ __all__ = [
     "AsyncAgent",
     "AsyncBillingManager",
     "AsyncVault",
+    "AsyncWebhookManager",
     "AuthenticationError",
     "BillingError",
     "BillingManager",
@@ -93,6 +97,9 @@ __all__ = [
     "ToolRoundsExceededError",
     "UsageStats",
     "Vault",
+    "Webhook",
+    "WebhookDelivery",
+    "WebhookManager",
     "__version__",
     "create_agent",
 ]
