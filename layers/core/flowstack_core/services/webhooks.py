@@ -78,6 +78,10 @@ class WebhookService:
 
     # --- endpoints --------------------------------------------------------------------------
 
+    def find(self, customer_id: str, budget: TimeBudget) -> WebhookEndpoint | None:
+        """Return the customer's webhook, if there is one."""
+        return self._retry(lambda: self._endpoints.endpoint(customer_id), budget)
+
     def endpoint(self, customer_id: str, budget: TimeBudget) -> WebhookEndpoint:
         """Return the customer's webhook.
 
@@ -86,7 +90,7 @@ class WebhookService:
         NotFoundError
             There is none.
         """
-        found = self._find(customer_id, budget)
+        found = self.find(customer_id, budget)
         if found is None:
             raise NotFoundError(
                 "There is no webhook.", details={"hint": "Set one with PUT /alerts/webhook."}
@@ -109,7 +113,7 @@ class WebhookService:
         secret: str | None = None
         sealed = b""
         for _ in range(_MAX_CHANGE_ATTEMPTS):
-            before, now = self._find(customer_id, budget), self._clock.now()
+            before, now = self.find(customer_id, budget), self._clock.now()
             if before is None:
                 if secret is None:
                     secret, sealed = self._new_secret(customer_id, budget)
@@ -248,9 +252,6 @@ class WebhookService:
                     "hint": "Set it again with PUT /alerts/webhook.",
                 },
             )
-
-    def _find(self, customer_id: str, budget: TimeBudget) -> WebhookEndpoint | None:
-        return self._retry(lambda: self._endpoints.endpoint(customer_id), budget)
 
     def _new_secret(self, customer_id: str, budget: TimeBudget) -> tuple[str, bytes]:
         secret = new_secret(self._random_bytes)
