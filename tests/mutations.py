@@ -1113,7 +1113,7 @@ MUTATIONS = (
         ("if delivery.over or step != delivery.next_step:", "if False:"),
         DELIVERY_TESTS,
         "test_an_event_that_is_sent_twice_is_delivered_in_one_series",
-        "test_every_message_twice_makes_no_attempt_twice",
+        "test_messages_that_come_again_and_late_make_no_attempt_twice",
     ),
     _mutation(
         "Webhooks",
