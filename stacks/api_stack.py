@@ -24,6 +24,7 @@ from stacks.payments import VARIABLE, PaymentsLayer, SigningSecret
 from stacks.rights_stack import RightsStack
 from stacks.sources import Sources
 from stacks.stage import Stage
+from stacks.webhook_stack import WebhookStack
 
 AUTHORIZER_CACHE = Duration.seconds(60)
 """How long a revoked key can still be accepted."""
@@ -71,6 +72,7 @@ class ApiStack(FunctionStack):
         data: DataStack,
         billing: BillingStack,
         rights: RightsStack,
+        webhooks: WebhookStack,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, stage=stage, sources=sources, **kwargs)
@@ -82,10 +84,10 @@ class ApiStack(FunctionStack):
         self.usage = self._usage_function(data)
         self.byok = self._byok_function(data)
         self.billing = self._billing_function(data)
-        self.alerts = self._alerts_function(data)
+        self.alerts = self._alerts_function(data, webhooks)
         self.vault = self._vault_function(data)
         self.public = self._public_function()
-        self.admin = self._admin_function(data, billing, rights)
+        self.admin = self._admin_function(data, billing, rights, webhooks)
         self.payments = self._payments_function(data)
         self.api_name = stage.name_of("api")
         self.api = self._rest_api()
@@ -177,19 +179,6 @@ class ApiStack(FunctionStack):
             ],
         )
 
-    def _alerts_function(self, data: DataStack) -> StageFunction:
-        return self._function(
-            "Alerts",
-            name="alerts",
-            description="/budget: the limits that customers set themselves",
-            timeout=Duration.seconds(10),
-            memory_mb=512,
-            tables=[
-                data.accounts.access("GetItem", "Query", "PutItem", "ConditionCheckItem"),
-                data.usage.access("GetItem", "PutItem", "UpdateItem"),
-            ],
-        )
-
     def _vault_function(self, data: DataStack) -> StageFunction:
         tables = [data.vault.access("GetItem", "PutItem", "DeleteItem", "BatchWriteItem", "Query")]
         if self._stage.test_clocks:
@@ -203,6 +192,39 @@ class ApiStack(FunctionStack):
             tables=tables,
         )
 
+    def _alerts_function(self, data: DataStack, webhooks: WebhookStack) -> StageFunction:
+        return self._function(
+            "Alerts",
+            name="alerts",
+            description="/alerts and /budget: seals the secrets of webhooks, and can open none",
+            timeout=Duration.seconds(10),
+            memory_mb=512,
+            tables=[
+                data.accounts.access(
+                    partitions={
+                        "CUSTOMER#": [
+                            "GetItem",
+                            "Query",
+                            "PutItem",
+                            "DeleteItem",
+                            "ConditionCheckItem",
+                        ],
+                        "AUDIT#": ["GetItem", "PutItem"],
+                    }
+                ),
+                data.usage.access("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem"),
+            ],
+            statements=[
+                data.credentials_access("Encrypt", of_webhooks=True),
+                may_send(webhooks.queue),
+            ],
+            environment={
+                **webhooks.variables,
+                **self._stage.egress_environment,
+                "CREDENTIALS_KEY": data.credentials_key.key_arn,
+            },
+        )
+
     def _public_function(self) -> StageFunction:
         return self._function(
             "Public",
@@ -213,7 +235,11 @@ class ApiStack(FunctionStack):
         )
 
     def _admin_function(
-        self, data: DataStack, billing: BillingStack, rights: RightsStack
+        self,
+        data: DataStack,
+        billing: BillingStack,
+        rights: RightsStack,
+        webhooks: WebhookStack,
     ) -> StageFunction:
         function = self._function(
             "Admin",
@@ -235,12 +261,14 @@ class ApiStack(FunctionStack):
                 data.sessions.access("Query", query_index=HELD_SESSIONS),
             ],
             statements=[
-                may_send(billing.steps, billing.closes, rights.steps),
-                may_redrive(billing.closes_dead_letters),
+                may_send(billing.steps, billing.closes, rights.steps, webhooks.queue),
+                may_redrive(billing.closes_dead_letters, webhooks.dead_letters),
                 *data.archives.may_read(),
             ],
             environment={
                 **rights.variables,
+                **webhooks.variables,
+                "WEBHOOKS_DEAD_LETTERS_URL": webhooks.dead_letters.queue_url,
                 "STEPS_QUEUE_URL": billing.steps.queue_url,
                 "CLOSES_QUEUE_URL": billing.closes.queue_url,
                 "CLOSES_DEAD_LETTERS_URL": billing.closes_dead_letters.queue_url,
@@ -356,6 +384,14 @@ class ApiStack(FunctionStack):
             ("GET", "/api/billing/history/{period}", billing),
             ("GET", "/budget", alerts),
             ("PUT", "/budget", alerts),
+            ("GET", "/alerts/webhook", alerts),
+            ("PUT", "/alerts/webhook", alerts),
+            ("DELETE", "/alerts/webhook", alerts),
+            ("POST", "/alerts/webhook/secret", alerts),
+            ("POST", "/alerts/webhook/test", alerts),
+            ("GET", "/alerts/webhook/deliveries", alerts),
+            ("GET", "/alerts/webhook/deliveries/{event_id}", alerts),
+            ("POST", "/alerts/webhook/deliveries/{event_id}/redeliver", alerts),
         ):
             root.resource_for_path(path).add_method(
                 method,

@@ -14,6 +14,7 @@ from stacks.monitoring_stack import MonitoringStack
 from stacks.rights_stack import RightsStack
 from stacks.sources import Sources
 from stacks.stage import Endpoints, Stage
+from stacks.webhook_stack import WebhookStack
 
 DEFAULT_STAGE = "dev"
 
@@ -47,6 +48,14 @@ class Application:
         stage = stage_of(app)
         self.stage = stage
         self.data = DataStack(app, stage.name_of("data"), stage=stage, env=environment)
+        self.webhooks = WebhookStack(
+            app,
+            stage.name_of("webhooks"),
+            stage=stage,
+            sources=sources,
+            data=self.data,
+            env=environment,
+        )
         self.billing = BillingStack(
             app,
             stage.name_of("billing"),
@@ -71,6 +80,7 @@ class Application:
             data=self.data,
             billing=self.billing,
             rights=self.rights,
+            webhooks=self.webhooks,
             env=environment,
         )
         self.lifecycle = LifecycleStack(
@@ -90,6 +100,7 @@ class Application:
             lifecycle=self.lifecycle,
             billing=self.billing,
             rights=self.rights,
+            webhooks=self.webhooks,
             env=environment,
         )
         Tags.of(app).add("flowstack:stage", stage.name)

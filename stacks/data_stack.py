@@ -23,6 +23,9 @@ CREDENTIALS = "CREDENTIALS#"
 SEALED_FOR = ("flowstack:customer", "flowstack:provider")
 """The encryption context of stored credentials."""
 
+WEBHOOK = "webhook"
+"""What stands in the place of the provider for the secrets of webhooks."""
+
 
 class DataStack(Stack):
     """Everything that outlives a deployment.
@@ -94,11 +97,15 @@ class DataStack(Stack):
         for table in self.tables:
             CfnOutput(self, f"{table.name.capitalize()}TableName", value=table.resource.table_name)
 
-    def credentials_access(self, action: Literal["Encrypt", "Decrypt"]) -> iam.PolicyStatement:
+    def credentials_access(
+        self, action: Literal["Encrypt", "Decrypt"], *, of_webhooks: bool = False
+    ) -> iam.PolicyStatement:
         """Return the permission to seal or to open credentials, for a customer and a provider.
 
-        Under any other encryption context, or none, the key is of no use.
+        Under any other encryption context, or none, the key is of no use. What is sealed for
+        webhooks is of no use to who may use credentials at providers, and the other way round.
         """
+        which = "StringEquals" if of_webhooks else "StringNotEquals"
         return iam.PolicyStatement(
             actions=[f"kms:{action}"],
             resources=[self.credentials_key.key_arn],
@@ -106,6 +113,7 @@ class DataStack(Stack):
                 "ForAllValues:StringEquals": {"kms:EncryptionContextKeys": list(SEALED_FOR)},
                 # "For all" holds of none, so each is asked for.
                 "Null": {f"kms:EncryptionContext:{name}": "false" for name in SEALED_FOR},
+                which: {f"kms:EncryptionContext:{SEALED_FOR[1]}": WEBHOOK},
             },
         )
 

@@ -23,6 +23,7 @@ from stacks.data_stack import DataStack
 from stacks.lifecycle_stack import LifecycleStack
 from stacks.rights_stack import RightsStack
 from stacks.stage import Stage
+from stacks.webhook_stack import WebhookStack
 
 PERIOD = Duration.minutes(5)
 MINUTE = Duration.minutes(1)
@@ -48,6 +49,7 @@ class MonitoringStack(Stack):
         lifecycle: LifecycleStack,
         billing: BillingStack,
         rights: RightsStack,
+        webhooks: WebhookStack,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, **kwargs)
@@ -63,6 +65,7 @@ class MonitoringStack(Stack):
         self._watch_month_end(billing)
         self._watch_deferred_requests(api)
         self._watch_rights(rights)
+        self._watch_webhooks(webhooks)
         for table in (data.accounts, data.sessions, data.usage):
             self._watch_table(table)
         # One alarm for each request on the way of a message: who asks, go on, start.
@@ -288,6 +291,22 @@ class MonitoringStack(Stack):
             rights.dead_letters,
             "A step of an export or an erasure failed five times, and a customer waits"
             " for its right. Read the function's log, mend the cause, then redrive the queue.",
+        )
+
+    def _watch_webhooks(self, webhooks: WebhookStack) -> None:
+        self._watch_dead_letters(
+            webhooks.dead_letters,
+            "Deliveries to customers' webhooks were given up after more than a day, and their"
+            " customers see them as failed. One customer's server is its own affair; many at once"
+            " are ours: see the worker's log, mend the cause, then redrive.",
+        )
+        self._alarm(
+            "WebhooksOldestMessage",
+            _queue_metric(webhooks.queue.name, "ApproximateAgeOfOldestMessage"),
+            threshold=Duration.hours(1).to_seconds(),
+            description="A message about a webhook waits for an hour, when the longest delay is 15"
+            " minutes: the worker is throttled, fails, or no longer listens to the queue. Customers"
+            " are told late.",
         )
 
     def _watch_table(self, table: StageTable) -> None:

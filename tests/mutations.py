@@ -60,6 +60,10 @@ MODEL_FAILURES = f"{_CORE}/adapters/model_failures.py"
 DEFERRED_DOMAIN = f"{_CORE}/domain/deferred.py"
 DEFERRED = f"{_CORE}/services/deferred.py"
 DYNAMODB_DEFERRED = f"{_CORE}/adapters/dynamodb_deferred.py"
+WEBHOOKS_DOMAIN = f"{_CORE}/domain/webhooks.py"
+WEBHOOKS = f"{_CORE}/services/webhooks.py"
+WEBHOOK_WORKER = f"{_CORE}/services/webhook_deliveries.py"
+DYNAMODB_WEBHOOKS = f"{_CORE}/adapters/dynamodb_webhooks.py"
 DYNAMODB_VAULT = f"{_CORE}/adapters/dynamodb_vault.py"
 VAULT = f"{_CORE}/services/vault.py"
 VAULT_DOCUMENTS = f"{_CORE}/domain/vault.py"
@@ -94,6 +98,10 @@ OWN_LIMIT_TESTS = f"{OF_SERVICES}test_own_limits.py"
 OWN_LIMIT_CONTRACT = "tests/contract/test_own_limits_store.py"
 BUDGET_ROUTE_TESTS = "tests/unit/http/test_budget_routes.py"
 DEFERRED_CONTRACT = "tests/contract/test_deferred_store.py"
+WEBHOOK_DOMAIN_TESTS = f"{OF_DOMAIN}test_webhooks.py"
+WEBHOOK_TESTS = f"{OF_SERVICES}test_webhooks.py"
+DELIVERY_TESTS = f"{OF_SERVICES}test_webhook_deliveries.py"
+WEBHOOK_CONTRACT = "tests/contract/test_webhook_store.py"
 VAULT_TESTS = f"{OF_SERVICES}test_vault.py"
 VAULT_CONTRACT = "tests/contract/test_vault_store.py"
 FILTER_TESTS = f"{OF_DOMAIN}test_vault_filters.py"
@@ -139,6 +147,8 @@ RULES = {
     "turn.",
     "Ceilings": "Beyond the customer's own ceiling no session starts where it is to block, running "
     "ones go on, and it is told once a period; it is lifted by the write that raises it.",
+    "Webhooks": "An event is delivered at least once, in one series of attempts, by one worker at "
+    "a time, signed with every secret in force.",
     "Failing closed": "When the stores cannot be reached admission is refused, and nothing is "
     "counted.",
 }
@@ -1305,6 +1315,89 @@ MUTATIONS = (
         ("reached = if_not_exists(reached, :reached)", "reached = :reached"),
         OWN_LIMIT_CONTRACT,
         "test_on_dynamodb_a_ceiling_is_told_by_one_item_that_never_changes",
+    ),
+    _mutation(
+        "Webhooks",
+        "an attempt is made while another worker may be making it",
+        WEBHOOK_WORKER,
+        ("if delivery.busy_at(now):", "if False:"),
+        DELIVERY_TESTS,
+        "test_two_workers_never_make_the_same_attempt_at_once",
+        "test_an_attempt_whose_worker_died_is_made_again_after_its_lease",
+    ),
+    _mutation(
+        "Webhooks",
+        "a worker that was killed before it asked for the next step is not made up for",
+        WEBHOOK_WORKER,
+        ("if delivery.worker == message_id:", "if False:"),
+        DELIVERY_TESTS,
+        "test_a_kill_between_any_two_calls_neither_loses_nor_doubles_a_delivery",
+        "test_a_kill_around_the_last_attempt_loses_no_dead_letter",
+    ),
+    _mutation(
+        "Webhooks",
+        "a message is taken at its word, whatever was done before",
+        WEBHOOK_WORKER,
+        ("if delivery.over or step != delivery.next_step:", "if False:"),
+        DELIVERY_TESTS,
+        "test_an_event_that_is_sent_twice_is_delivered_in_one_series",
+        "test_messages_that_come_again_and_late_make_no_attempt_twice",
+    ),
+    _mutation(
+        "Webhooks",
+        "what is given up leaves no dead letter",
+        WEBHOOK_WORKER,
+        ("if delivery.exhausted:", "if False:"),
+        DELIVERY_TESTS,
+        "test_after_the_last_attempt_it_has_failed_and_is_among_the_dead_letters",
+        "test_a_dead_letter_that_is_redriven_begins_another_series_of_the_same_event",
+    ),
+    _mutation(
+        "Webhooks",
+        "a server that is gone is told the next event",
+        WEBHOOK_WORKER,
+        ("if reply.failure is Failure.GONE:", "if False:"),
+        DELIVERY_TESTS,
+        "test_a_receiver_that_is_gone_switches_its_webhook_off",
+    ),
+    _mutation(
+        "Webhooks",
+        "a rotated secret stops signing at once",
+        WEBHOOKS_DOMAIN,
+        ("end = now + OVERLAP", "end = now"),
+        WEBHOOK_DOMAIN_TESTS,
+        "test_an_old_secret_signs_for_a_day_beside_the_new_one",
+    ),
+    _mutation(
+        "Webhooks",
+        "a delivery that goes on is begun again when its customer asks",
+        WEBHOOKS,
+        ("if not delivery.over and not delivery.lost_at(now):", "if False:"),
+        WEBHOOK_TESTS,
+        "test_one_redelivery_of_an_event_goes_on_at_a_time",
+    ),
+    _mutation(
+        "Webhooks",
+        "on DynamoDB: a step is taken by everybody who asks",
+        DYNAMODB_WEBHOOKS,
+        (
+            '"ConditionExpression": "version = :version",',
+            '"ConditionExpression": "version = :version OR attribute_exists(pk)",',
+        ),
+        WEBHOOK_CONTRACT,
+        "test_a_step_is_taken_once_and_repeating_it_says_so",
+        "test_of_many_workers_one_takes_a_step",
+    ),
+    _mutation(
+        "Webhooks",
+        "on DynamoDB: a delivery is written of a customer who is gone",
+        DYNAMODB_WEBHOOKS,
+        (
+            "            endpoint_exists(self._accounts_table, event.customer_id),\n",
+            "",
+        ),
+        WEBHOOK_CONTRACT,
+        "test_without_an_endpoint_nothing_is_added",
     ),
     _mutation(
         "Failing closed",

@@ -26,6 +26,7 @@ def _entry() -> HttpFunction:
         erasures=bootstrap.erasure_service,
         forecasts=bootstrap.forecast_service,
         recommendations=bootstrap.recommendation_service,
+        webhooks=bootstrap.webhook_service,
         test_clocks=settings().test_clocks,
     )
     return entry_point(app, admit=signer_of)

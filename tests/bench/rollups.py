@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -14,13 +15,17 @@ from typing import Any
 import boto3
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from flowstack_core.adapters.dynamodb_own_limits import DynamoDBOwnLimitsStore
 from flowstack_core.adapters.dynamodb_rollups import DynamoDBRollupStore
 from flowstack_core.adapters.dynamodb_sessions import put_head, put_record
 from flowstack_core.adapters.dynamodb_talk import OPENED_BY, encode_talk, opened_by_value
+from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
+from flowstack_core.adapters.system import SystemClock
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.rollups import Route, Talk
 from flowstack_core.domain.sessions import Conversation, Session
 from flowstack_core.events import rollup_stream
+from flowstack_core.services.own_limits import BudgetService
 from flowstack_core.services.retrying import Retrier
 from flowstack_core.services.rollups import RollupService
 from tests.bench.capacity import Units
@@ -95,13 +100,13 @@ class _Worker:
     def __init__(self, client: DynamoDBClient, database: DynamoDBClient) -> None:
         retrier = Retrier(sleep=time.sleep, chance=Random(1).random)
         rollups = DynamoDBRollupStore(client, "usage", "sessions")
-        clock = SystemClock()
+        clock = SystemClock()  # one for all customers: there are no test clocks here
         ceilings = BudgetService(
             DynamoDBOwnLimitsStore(client, "accounts", "usage"),
-            DynamoDBUsageStore(client, "usage"),
+            DynamoDBUsageStore(client, "usage", "accounts"),
             rollups,
             lambda route, talk, day: None,
-            TestClocks(clock, None),
+            clock,
             clock,
             os.urandom,
             retrier,

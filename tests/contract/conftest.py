@@ -19,12 +19,17 @@ from flowstack_core.adapters.dynamodb_payments import DynamoDBPaymentStore
 from flowstack_core.adapters.dynamodb_rollups import DynamoDBRollupStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
+from flowstack_core.adapters.dynamodb_webhooks import (
+    DynamoDBDeliveryLog,
+    DynamoDBWebhookEndpoints,
+)
 from flowstack_core.services.ports import (
     AccountStore,
     ClockOffsetStore,
     ClosingStore,
     CustomerDirectory,
     DeferredStore,
+    DeliveryLog,
     MonthEndStore,
     OwnLimitsStore,
     PaymentStore,
@@ -32,6 +37,7 @@ from flowstack_core.services.ports import (
     SessionStore,
     StoredCredentialStore,
     UsageStore,
+    WebhookEndpoints,
 )
 from tests.support.emulator import create_tables, dynamodb_client, emulator
 from tests.support.in_memory import (
@@ -51,6 +57,7 @@ from tests.support.in_memory_closing import (
 )
 from tests.support.in_memory_payments import InMemoryPaymentStore
 from tests.support.in_memory_rollups import InMemoryRollupStore
+from tests.support.in_memory_webhooks import InMemoryDeliveryLog, InMemoryWebhookEndpoints
 
 _numbers = count(1)
 
@@ -72,6 +79,8 @@ class Stores:
     payments: PaymentStore
     rollups: RollupStore
     own_limits: OwnLimitsStore
+    webhooks: WebhookEndpoints
+    deliveries: DeliveryLog
     customer_id: str
 
 
@@ -110,6 +119,8 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             InMemoryPaymentStore(),
             InMemoryRollupStore(tables),
             InMemoryOwnLimitsStore(tables),
+            InMemoryWebhookEndpoints(tables),
+            InMemoryDeliveryLog(tables),
             customer_id,
         )
     client = request.getfixturevalue("dynamodb")
@@ -128,5 +139,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoDBPaymentStore(client, "accounts"),
         DynamoDBRollupStore(client, "usage", "sessions"),
         DynamoDBOwnLimitsStore(client, "accounts", "usage"),
+        DynamoDBWebhookEndpoints(client, "accounts"),
+        DynamoDBDeliveryLog(client, "usage", "accounts"),
         customer_id,
     )

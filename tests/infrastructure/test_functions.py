@@ -34,8 +34,8 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Worker", USAGE): {"UpdateItem"},
     ("Billing", ACCOUNTS): {"GetItem", "BatchGetItem", "PutItem"},
     ("Billing", USAGE): {*CLOSING, "GetItem", "ConditionCheckItem"},
-    ("Alerts", ACCOUNTS): {"GetItem", "Query", "PutItem", "ConditionCheckItem"},
-    ("Alerts", USAGE): {"GetItem", "PutItem", "UpdateItem"},
+    ("Alerts", ACCOUNTS): {"GetItem", "Query", "PutItem", "DeleteItem", "ConditionCheckItem"},
+    ("Alerts", USAGE): {"GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem"},
     ("Usage", ACCOUNTS): {"GetItem"},
     ("Usage", SESSIONS): {"Query"},
     ("Usage", USAGE): {"GetItem", "Query"},
@@ -65,6 +65,9 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Rights", SESSIONS): {"Query", "DeleteItem"},
     ("Rights", USAGE): EVERYTHING,
     ("Rights", VAULT): {"Query", "DeleteItem"},
+    # In some partitions only: see test_own_credentials.py and test_webhooks.py.
+    ("Webhooks", ACCOUNTS): {"GetItem", "PutItem", "ConditionCheckItem"},
+    ("Webhooks", USAGE): {"GetItem", "PutItem"},
 }
 STREAM_READING = {"DescribeStream", "GetRecords", "GetShardIterator"}
 STREAM_READERS = {("Expiry", SESSIONS), ("Rollups", SESSIONS), ("Statements", USAGE)}
@@ -75,6 +78,8 @@ CONSUMING = {
 LEAVING = {"SendMessage", "GetQueueUrl", "GetQueueAttributes"}
 """What Lambda needs to leave there what a function gave up on."""
 ANSWERING = ["Conversation", "Worker"]
+CALLING_OUT = [*ANSWERING, "Webhooks"]
+"""What connects to hosts that customers name."""
 QUEUES: dict[tuple[str, str], set[str]] = {
     ("Admin", "Steps"): {"SendMessage"},
     ("Admin", "Closes"): {"SendMessage"},
@@ -91,6 +96,11 @@ QUEUES: dict[tuple[str, str], set[str]] = {
     ("Statements", "StatementsDeadLetters"): LEAVING,
     ("Admin", "RightsSteps"): {"SendMessage"},
     ("Rights", "RightsSteps"): {"SendMessage", *CONSUMING},
+    ("Alerts", "WebhooksQueue"): {"SendMessage"},
+    ("Admin", "WebhooksQueue"): {"SendMessage"},
+    ("Admin", "WebhooksDeadLetters"): {"ReceiveMessage", "DeleteMessage"},
+    ("Webhooks", "WebhooksQueue"): {"SendMessage", *CONSUMING},
+    ("Webhooks", "WebhooksDeadLetters"): {"SendMessage"},
 }
 URLS = {
     "DEFERRED_QUEUE_URL": "Requests",
@@ -98,6 +108,8 @@ URLS = {
     "CLOSES_QUEUE_URL": "Closes",
     "CLOSES_DEAD_LETTERS_URL": "ClosesDeadLetters",
     "DATA_RIGHTS_QUEUE_URL": "RightsSteps",
+    "WEBHOOKS_QUEUE_URL": "WebhooksQueue",
+    "WEBHOOKS_DEAD_LETTERS_URL": "WebhooksDeadLetters",
 }
 
 
@@ -238,14 +250,14 @@ def test_only_functions_that_answer_messages_assume_roles_and_only_those_of_cust
     assert parse_credentials(ModelProvider.BEDROCK, values) is not None
 
 
-def test_only_functions_that_answer_messages_have_the_providers_layer(
+def test_only_functions_that_call_customers_hosts_have_the_providers_layer(
     function: str, prod: Synthesized
 ) -> None:
     found = prod.named("AWS::Lambda::Function", f"{function}Function")
     names = [str(layer["Ref"]) for layer in found["Layers"]]
     assert any(name.startswith("Core") for name in names)
     has_providers = any(name.startswith("Providers") for name in names)
-    assert has_providers is (function in ANSWERING)
+    assert has_providers is (function in CALLING_OUT)
 
 
 def test_only_a_local_stage_lets_functions_reach_their_own_machine(
@@ -254,7 +266,7 @@ def test_only_a_local_stage_lets_functions_reach_their_own_machine(
     told = {"LOOPBACK_EGRESS", "VENDORS_ENDPOINT"}
     url = "http://127.0.0.1:4803"
     pointed = _synthesize(tmp_path, Sources(ROOT), stage="local", vendors_endpoint=url)
-    for function in ANSWERING:
+    for function in CALLING_OUT:
         assert not told & prod.environment(function).keys()
         assert told & local.environment(function).keys() == {"LOOPBACK_EGRESS"}
         assert pointed.environment(function)["VENDORS_ENDPOINT"] == url

@@ -32,10 +32,11 @@ WATCHED = [
         )
         for letters in (
             *("expiry", "request", "month-end", "steps", "closes", "statements"),
-            "rights",
+            *("rights", "webhooks"),
         )
     ),
     ("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": "FlowStack-prod-steps"}),
+    ("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": "FlowStack-prod-webhooks"}),
     *(("FlowStack", gauge, {"service": "month-end"}) for gauge in DAILY),
 ]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flowstack_core.adapters.dynamodb_credentials import credentials_key
-from flowstack_core.adapters.kms import encryption_context
+from flowstack_core.adapters.kms import encryption_context, webhook_context
 from flowstack_core.domain.providers import Provider
 from stacks.data_stack import CREDENTIALS, SEALED_FOR
 from tests.infrastructure.synthesized import Synthesized
@@ -24,6 +24,10 @@ SEALED = {
         "kms:EncryptionContext:flowstack:provider": "false",
     },
 }
+
+
+OF_WEBHOOKS = {"Alerts", "Webhooks"}
+WEBHOOK = {"kms:EncryptionContext:flowstack:provider": "webhook"}
 
 
 def statements(synthesized: Synthesized, marker: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -49,12 +53,18 @@ def test_one_function_seals_others_open_and_all_for_a_customer_and_provider_only
         ("Byok", "kms:Encrypt"),
         ("Conversation", "kms:Decrypt"),
         ("Worker", "kms:Decrypt"),
+        ("Alerts", "kms:Encrypt"),
+        ("Webhooks", "kms:Decrypt"),
     }
-    assert all(statement["Condition"] == SEALED for _, statement in found)
+    for role, statement in found:
+        which = "StringEquals" if role in OF_WEBHOOKS else "StringNotEquals"
+        assert statement["Condition"] == {**SEALED, which: WEBHOOK}
 
 
 def test_the_functions_use_the_context_that_their_roles_demand() -> None:
     assert tuple(encryption_context("cus_1", Provider.OPENAI)) == SEALED_FOR
+    assert tuple(webhook_context("cus_1")) == SEALED_FOR
+    assert webhook_context("cus_1")["flowstack:provider"] == "webhook"
 
 
 def test_credentials_are_written_where_the_roles_let_them() -> None:
@@ -72,6 +82,16 @@ def test_what_writes_credentials_can_write_nothing_else_in_the_accounts(prod: Sy
         "Byok": {
             *((action, "CREDENTIALS#*") for action in ("GetItem", "Query", "PutItem")),
             ("DeleteItem", "CREDENTIALS#*"),
+            ("GetItem", "AUDIT#*"),
+            ("PutItem", "AUDIT#*"),
+        },
+        "Alerts": {
+            *((action, "CUSTOMER#*") for action in ("GetItem", "PutItem", "DeleteItem")),
+            ("GetItem", "AUDIT#*"),
+            ("PutItem", "AUDIT#*"),
+        },
+        "Webhooks": {
+            *((action, "CUSTOMER#*") for action in ("GetItem", "PutItem", "ConditionCheckItem")),
             ("GetItem", "AUDIT#*"),
             ("PutItem", "AUDIT#*"),
         },
@@ -110,4 +130,7 @@ def test_only_who_seals_or_opens_is_told_the_key(prod: Synthesized) -> None:
         for name, function in prod.resources("AWS::Lambda::Function").items()
         if "CREDENTIALS_KEY" in function["Environment"]["Variables"]
     }
-    assert {name.split("Function")[0] for name in told} == {"Byok", "Conversation", "Worker"}
+    assert {name.split("Function")[0] for name in told} == {
+        *("Byok", "Conversation", "Worker"),
+        *OF_WEBHOOKS,
+    }

@@ -14,7 +14,7 @@ from tests.infrastructure.synthesized import Synthesized
 
 FUNCTIONS = (
     *("Authorizer", "Conversation", "Worker", "Usage", "Byok", "Billing", "Vault", "Public"),
-    *("Alerts", "Admin", "Expiry", "MonthEnd", "Close", "Statements", "Rights", "Rollups"),
+    *("Alerts", "Admin", "Expiry", "MonthEnd", "Close", "Statements", "Rights", "Rollups", "Webhooks"),
 )
 
 

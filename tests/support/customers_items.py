@@ -23,6 +23,17 @@ def every_kind(customer_id: str, periods: list[Period], sessions: int) -> list[d
         _item("accounts", customer, "SUBSCRIPTION#LIMITS", session_turn_cap=number(20)),
         _item("usage", customer, "BUDGET#2026-11", period=string("2026-11")),
         _item("accounts", customer, "TEST_CLOCK", offset_seconds=number(0)),
+        _item(
+            *("accounts", customer, "WEBHOOK"),
+            url=string("https://a.example/"),
+            secrets={"L": [{"M": {"ciphertext": {"B": CANARY.encode()}}}]},
+        ),
+        _item(
+            *("usage", f"WEBHOOK#{customer_id}", "evt_1"),
+            data=document_value({"threshold": 75}),
+            worker=string(CANARY),
+        ),
+        _item("usage", f"WEBHOOK_LOG#{customer_id}", "2026-11-15T12:00:00.000000Z#evt_1"),
         _item("accounts", customer, "PAYMENT", subscription_id=string(f"sub_{customer_id}")),
         _item("accounts", f"PAYMENTS#{customer_id}", f"sub_{customer_id}"),
         _item("accounts", f"PAYMENTS#{customer_id}", f"payer_{customer_id}"),

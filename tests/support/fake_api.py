@@ -280,6 +280,7 @@ class FakeApi:
         self.scripted: list[Scripted] = []
         self.requests: list[httpx.Request] = []
         self.vault = FakeVault()
+        self.webhook: dict[str, Any] | None = None
         self.credentials: dict[str, dict[str, str]] = {}
         self.statements = [{"period": f"2026-{month:02d}"} for month in range(10, 5, -1)]
         self.pending: dict[str, Any] | None = None
@@ -312,6 +313,8 @@ class FakeApi:
         path = request.url.path.removeprefix("/prod")
         if path.startswith("/datavault"):
             return self.vault.handle(request)
+        if path.startswith("/alerts/webhook"):
+            return self._webhook(request, path.removeprefix("/alerts/webhook"))
         return self._document(request, path)
 
     def _document(self, request: httpx.Request, path: str) -> httpx.Response:
@@ -336,6 +339,41 @@ class FakeApi:
         if path.startswith("/api/billing/history/"):
             return httpx.Response(200, json={"statement": {"period": path.rpartition("/")[2]}})
         return answers[path](request)
+
+    def _webhook(self, request: httpx.Request, path: str) -> httpx.Response:
+        method = request.method
+        if path.startswith("/deliveries"):
+            return self._delivery(request, path.removeprefix("/deliveries"))
+        if method == "PUT":
+            made = {} if self.webhook else {"secret": "whsec_Y2FuYXJ5"}
+            self.webhook = json.loads(request.content)
+            return httpx.Response(200, json={**self.webhook, **made})
+        if self.webhook is None:
+            return httpx.Response(404, json=envelope("NOT_FOUND"))
+        if method == "DELETE":
+            self.webhook = None
+            return httpx.Response(200, json={"deleted": True})
+        assert method == "GET" or request.content == b"{}"
+        if path == "/test":
+            return httpx.Response(202, json={"event_id": "test_1", "status": "pending"})
+        secret = {"secret": "whsec_bmV3"} if path == "/secret" else {}
+        return httpx.Response(200, json={**self.webhook, **secret})
+
+    def _delivery(self, request: httpx.Request, path: str) -> httpx.Response:
+        if path.endswith("/redeliver"):
+            event_id = path.split("/")[1]
+            return httpx.Response(202, json={"event_id": event_id, "status": "pending"})
+        delivered = {"type": "usage.alert", "status": "delivered"}
+        if path:
+            attempts = [{"at": "2026-11-24T20:22:57.123Z", "status": 200}]
+            one = {"event_id": path[1:], **delivered, "attempt_log": attempts}
+            return httpx.Response(200, json=one)
+        start = int(request.url.params.get("cursor", "0"))
+        end = start + min(_PAGE, int(request.url.params["limit"]))
+        ids = [f"evt_{number}" for number in range(5)]
+        page = [{"event_id": each, **delivered} for each in ids[start:end]]
+        document = {"deliveries": page, "next_cursor": _cursor(end, ids)}
+        return httpx.Response(200, json=document)
 
     def _tier(self, _: httpx.Request) -> httpx.Response:
         return httpx.Response(

@@ -6,11 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from random import Random
 from threading import Lock
 from typing import Any, Literal, cast
 
+from flowstack_core.adapters.egress import EgressPolicy
+from flowstack_core.adapters.webhook_sender import check_url
 from flowstack_core.domain.catalogue import Catalogue, default_catalogue
 from flowstack_core.domain.errors import FlowStackError, InvalidProviderError
 from flowstack_core.domain.fair_use import FairUseMeter
@@ -69,6 +73,7 @@ from flowstack_core.services.rollups import RollupService
 from flowstack_core.services.statements import StatementService
 from flowstack_core.services.subscriptions import Command, SubscriptionService, move_to
 from flowstack_core.services.usage import UsageService
+from flowstack_core.services.webhooks import WebhookService
 from tests.support.faulty import Fault
 from tests.support.in_memory import (
     InMemoryAccountStore,
@@ -92,6 +97,12 @@ from tests.support.in_memory_data_rights import (
     InMemoryDataRightsQueue,
 )
 from tests.support.in_memory_rollups import InMemoryRollupStore
+from tests.support.in_memory_webhooks import (
+    InMemoryDeliveryLog,
+    InMemoryWebhookEndpoints,
+    InMemoryWebhookQueue,
+    OpenSecrets,
+)
 
 NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)
 """When tests begin, unless they care."""
@@ -423,6 +434,17 @@ class World:
             self.clock,
             self.retrier,
             quiet=timedelta(minutes=30),
+        )
+        self.webhook_queue = InMemoryWebhookQueue(self.clock)
+        self.webhook_service = WebhookService(
+            InMemoryWebhookEndpoints(self.tables),
+            InMemoryDeliveryLog(self.tables),
+            self.webhook_queue,
+            OpenSecrets(),
+            partial(check_url, policy=EgressPolicy()),
+            self.clock,
+            Random(5).randbytes,
+            self.retrier,
         )
 
     def cost(self, route: Route, talk: Talk, day: date) -> Decimal | None:

@@ -26,6 +26,7 @@ from flowstack_core.domain.sessions import Conversation, Session, SessionRecord
 from flowstack_core.domain.statements import Statement
 from flowstack_core.domain.stored_credentials import StoredCredentials
 from flowstack_core.domain.subscriptions import Subscription
+from flowstack_core.domain.webhooks import Delivery, WebhookEndpoint
 from flowstack_core.services.ports import (
     Admitted,
     Attempt,
@@ -74,6 +75,8 @@ class Tables:
     budget_alerts: dict[tuple[str, Period], CeilingReached] = field(default_factory=dict)
     deferred: dict[tuple[str, str], DeferredRequest] = field(default_factory=dict)
     bodies: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    webhooks: dict[str, WebhookEndpoint] = field(default_factory=dict)
+    deliveries: dict[tuple[str, str], Delivery] = field(default_factory=dict)
 
     def end(self, run: Run, status: Status, **outcome: dict[str, Any] | None) -> bool:
         """Give a deferred request its outcome, if the run is its last and it has none."""

@@ -29,6 +29,7 @@ from flowstack_core.http import (
     requests,
     telemetry,
     vault_requests,
+    webhook_documents,
 )
 from flowstack_docs.pages import ROOT, documented_pages, places, refreshed
 from flowstack_docs.tables import TABLES
@@ -141,6 +142,7 @@ def test_the_operators_routes_are_those_that_there_are() -> None:
         erasures=not_called,
         forecasts=not_called,
         recommendations=not_called,
+        webhooks=not_called,
         test_clocks=True,
     )
     paths: dict[str, dict[str, Any]] = json.loads(app.get_openapi_json_schema())["paths"]
@@ -210,7 +212,7 @@ def test_the_runbook_has_every_command_of_flowstack_admin() -> None:
 def model_named(name: str) -> type[BaseModel]:
     modules = (
         *(requests, documents, admin_bodies, billing_documents, billing_routes, openai_errors),
-        *(vault_requests, budget_routes),
+        *(vault_requests, budget_routes, webhook_documents),
     )
     found: type[BaseModel] = next(
         getattr(module, name) for module in modules if hasattr(module, name)

@@ -31,6 +31,7 @@ from flowstack_admin.data_rights import data_app
 from flowstack_admin.failures import CannotConnectError
 from flowstack_admin.rendering import Output, facts, listing, note
 from flowstack_core.domain.history import Dimension, Granularity
+from flowstack_admin.webhooks import webhook_app
 from flowstack_core.domain.plans import Tier
 
 # --- the shape of the command line ---------------------------------------------------------
@@ -53,6 +54,7 @@ app.add_typer(subscription_app, name="subscription")
 app.add_typer(statement_app, name="statement")
 app.add_typer(month_end_app, name="month-end")
 app.add_typer(data_app, name="data")
+app.add_typer(webhook_app, name="webhook")
 app.add_typer(usage_app, name="usage")
 app.add_typer(clock_app, name="clock")
 

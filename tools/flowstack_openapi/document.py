@@ -14,6 +14,7 @@ from aws_lambda_powertools.event_handler.openapi.models import (
 )
 
 from flowstack_core import __version__
+from flowstack_core.http.alert_routes import alerts_app
 from flowstack_core.http.billing_routes import billing_app
 from flowstack_core.http.budget_routes import add_budget_routes
 from flowstack_core.http.byok_routes import byok_app
@@ -49,6 +50,7 @@ def openapi_document() -> dict[str, Any]:
         billing_app(_not_called, _not_called),
         alerts,
         vault_app(_not_called, _not_called),
+        alerts_app(_not_called),
         openai,
         public,
     ):

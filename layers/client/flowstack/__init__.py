@@ -26,6 +26,8 @@ from flowstack.documents import (
     ToolCall,
     UsageHistory,
     UsageStats,
+    Webhook,
+    WebhookDelivery,
 )
 from flowstack.exceptions import (
     APIConnectionError,
@@ -58,6 +60,7 @@ from flowstack.providers import Providers
 from flowstack.runtime import Runtime
 from flowstack.vault import AsyncVault, Vault
 from flowstack.version import __version__
+from flowstack.webhooks import AsyncWebhookManager, WebhookManager
 
 __all__ = [
     "APIConnectionError",
@@ -68,6 +71,7 @@ __all__ = [
     "AsyncAgent",
     "AsyncBillingManager",
     "AsyncVault",
+    "AsyncWebhookManager",
     "AuthenticationError",
     "BillingError",
     "BillingManager",
@@ -113,6 +117,9 @@ __all__ = [
     "UsageHistory",
     "UsageStats",
     "Vault",
+    "Webhook",
+    "WebhookDelivery",
+    "WebhookManager",
     "__version__",
     "create_agent",
 ]

@@ -17,6 +17,7 @@ from flowstack.models import Models
 from flowstack.providers import Providers
 from flowstack.transport import Client
 from flowstack.vault import Vault
+from flowstack.webhooks import WebhookManager
 
 
 class Agent(AgentState):
@@ -61,6 +62,7 @@ class Agent(AgentState):
         self._client = Client(self._endpoint, http=http_client, **self._sending)
         self.billing = BillingManager(client=self._client)
         self.vault = Vault(self._client)
+        self.webhooks = WebhookManager(self._client)
 
     def chat(self, message: str, **options: Unpack[MessageOptions]) -> str:
         """Send a message of the conversation that FlowStack keeps; return the answer's text.

@@ -18,6 +18,7 @@ from flowstack.models import Models
 from flowstack.providers import Providers
 from flowstack.transport import AsyncClient
 from flowstack.vault import AsyncVault
+from flowstack.webhooks import AsyncWebhookManager
 
 
 class AsyncAgent(AgentState):
@@ -42,6 +43,7 @@ class AsyncAgent(AgentState):
         self._client = AsyncClient(self._endpoint, http=http_client, **self._sending)
         self.billing = AsyncBillingManager(self._client)
         self.vault = AsyncVault(self._client)
+        self.webhooks = AsyncWebhookManager(self._client)
 
     async def chat(self, message: str, **options: Unpack[MessageOptions]) -> str:
         """Send a message of the conversation that FlowStack keeps; return the answer's text.

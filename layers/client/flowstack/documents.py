@@ -430,3 +430,54 @@ class StoredCredential(Document):
     created_at: datetime | None = None
     updated_at: datetime | None = None
     last_used_at: datetime | None = None
+
+
+# --- webhooks -----------------------------------------------------------------------------------
+
+
+class Webhook(Document):
+    """Where events are delivered.
+
+    ``secret`` is there only when it was made just now, and is not printed. Until
+    ``old_secrets_until`` an old one signs too; with ``switched_off_at`` nothing is sent.
+    """
+
+    url: str
+    secret: str | None = Field(default=None, repr=False)
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    switched_off_at: datetime | None = None
+    old_secrets_until: datetime | None = None
+
+
+class WebhookAttempt(Document):
+    """One attempt: the ``status`` of the answer, if there was one, and why it is no success."""
+
+    at: datetime
+    status: int | None = None
+    reason: str | None = None
+
+
+class WebhookDelivery(Document):
+    """Where the delivery of an event stands: ``pending``, ``delivered`` or ``failed``.
+
+    ``payload`` and ``attempt_log`` are there where one delivery was asked for.
+    """
+
+    event_id: str
+    type: str
+    status: str
+    reason: str | None = None
+    created_at: datetime | None = None
+    attempts: int = 0
+    next_attempt_at: datetime | None = None
+    last_attempt: WebhookAttempt | None = None
+    payload: dict[str, Any] | None = None
+    attempt_log: list[WebhookAttempt] = Field(default_factory=list)
+
+
+class WebhookDeliveryPage(Document):
+    """Some deliveries, newest first, and where the next ones begin."""
+
+    deliveries: list[WebhookDelivery] = Field(default_factory=list)
+    next_cursor: str | None = None

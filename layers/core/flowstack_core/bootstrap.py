@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from random import SystemRandom
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,12 @@ from flowstack_core.adapters.dynamodb_own_limits import DynamoDBOwnLimitsStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
 from flowstack_core.adapters.system import RandomIds, SystemClock, TestClocks
-from flowstack_core.domain.rollups import DaySlice, DayTotal, Route, Talk
+from flowstack_core.domain.rollups import Route, Talk
 from flowstack_core.services.admission import Admission
 from flowstack_core.services.authorization import AuthorizationService
 from flowstack_core.services.conversations import ConversationService
 from flowstack_core.services.expiry import ExpiryService
-from flowstack_core.services.ports import CustomerClocks, EventPublisher, RollupReader
+from flowstack_core.services.ports import CustomerClocks, EventPublisher, WebhookOutbox
 from flowstack_core.services.retrying import Retrier
 from flowstack_core.services.usage import UsageService
 from flowstack_core.settings import settings
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from flowstack_core.adapters.s3_archives import S3Archives
     from flowstack_core.adapters.sqs_data_rights import SQSDataRightsQueue
     from flowstack_core.adapters.sqs_month_end import SQSMonthEndQueue
+    from flowstack_core.adapters.sqs_webhooks import SqsWebhookQueue
     from flowstack_core.services.accounts import AccountService
     from flowstack_core.services.byok import CredentialService
     from flowstack_core.services.closing import ClosingService
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
     from flowstack_core.services.subscriptions import SubscriptionService
     from flowstack_core.services.vault import VaultAccess, VaultService
     from flowstack_core.services.vault_queries import VaultQueries
+    from flowstack_core.services.webhook_deliveries import WebhookWorker
+    from flowstack_core.services.webhooks import WebhookService
 
 _CONNECT_TIMEOUT_SECONDS = 1
 _READ_TIMEOUT_SECONDS = 3
@@ -536,6 +539,73 @@ def erasure_service() -> ErasureService:
         SystemClock(),
         _retrier(),
         quiet=timedelta(seconds=settings().quiet_seconds),
+    )
+
+
+def _webhook_queue() -> SqsWebhookQueue:
+    from flowstack_core.adapters.sqs_webhooks import SqsWebhookQueue  # noqa: PLC0415
+
+    return SqsWebhookQueue(
+        _patient_sqs(), settings().webhooks_queue_url, settings().webhooks_dead_letters_url
+    )
+
+
+@cache
+def webhook_outbox() -> WebhookOutbox:
+    """Return the way of events to the customers' servers."""
+    return _webhook_queue()
+
+
+@cache
+def webhook_service() -> WebhookService:
+    """Return the service behind ``/alerts/webhook``."""
+    from flowstack_core.adapters.dynamodb_webhooks import (  # noqa: PLC0415
+        DynamoDBDeliveryLog,
+        DynamoDBWebhookEndpoints,
+    )
+    from flowstack_core.adapters.egress import EgressPolicy  # noqa: PLC0415
+    from flowstack_core.adapters.kms import KmsWebhookSecrets  # noqa: PLC0415
+    from flowstack_core.adapters.webhook_sender import check_url  # noqa: PLC0415
+    from flowstack_core.services.webhooks import WebhookService  # noqa: PLC0415
+
+    client = hot_path_client()
+    return WebhookService(
+        DynamoDBWebhookEndpoints(client, settings().accounts_table),
+        DynamoDBDeliveryLog(client, settings().usage_table, settings().accounts_table),
+        _webhook_queue(),
+        KmsWebhookSecrets(kms_client, settings().credentials_key),
+        partial(check_url, policy=EgressPolicy(loopback=settings().loopback_egress)),
+        SystemClock(),
+        os.urandom,
+        _retrier(),
+    )
+
+
+@cache
+def webhook_worker() -> WebhookWorker:
+    """Return the service that delivers events to the customers' servers."""
+    from flowstack_core.adapters.dynamodb_webhooks import (  # noqa: PLC0415
+        DynamoDBDeliveryLog,
+        DynamoDBWebhookEndpoints,
+    )
+    from flowstack_core.adapters.egress import EgressPolicy  # noqa: PLC0415
+    from flowstack_core.adapters.kms import KmsWebhookSecrets  # noqa: PLC0415
+    from flowstack_core.adapters.webhook_sender import HttpWebhookSender  # noqa: PLC0415
+    from flowstack_core.domain.webhooks import RETRY_DELAYS, Schedule  # noqa: PLC0415
+    from flowstack_core.services.auditing import Auditor  # noqa: PLC0415
+    from flowstack_core.services.webhook_deliveries import WebhookWorker  # noqa: PLC0415
+
+    client, clock = patient_client(), SystemClock()
+    hurried = [timedelta(seconds=wait) for wait in settings().webhook_retry_seconds]
+    return WebhookWorker(
+        DynamoDBWebhookEndpoints(client, settings().accounts_table),
+        DynamoDBDeliveryLog(client, settings().usage_table, settings().accounts_table),
+        _webhook_queue(),
+        KmsWebhookSecrets(kms_client, settings().credentials_key),
+        HttpWebhookSender(EgressPolicy(loopback=settings().loopback_egress)),
+        Schedule(hurried or RETRY_DELAYS, SystemRandom().random),
+        clock,
+        Auditor(clock, os.urandom),
     )
 
 

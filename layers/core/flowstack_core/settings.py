@@ -30,6 +30,8 @@ class Settings:
         Whether customers' hosts may be on this machine, without TLS; on a local stage only.
     vendors_endpoint
         Where the vendors of models are found instead of on the Internet; on a local stage only.
+    webhook_retry_seconds
+        The waits between attempts of webhooks instead of the usual ones; on a local stage only.
     """
 
     stage: str
@@ -51,6 +53,9 @@ class Settings:
     data_rights_queue_url: str = ""
     archives_bucket: str = ""
     quiet_seconds: int = 0
+    webhooks_queue_url: str = ""
+    webhooks_dead_letters_url: str = ""
+    webhook_retry_seconds: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
@@ -77,6 +82,13 @@ class Settings:
             data_rights_queue_url=environment.get("DATA_RIGHTS_QUEUE_URL", ""),
             archives_bucket=environment.get("ARCHIVES_BUCKET", ""),
             quiet_seconds=int(environment.get("QUIET_SECONDS", "0")),
+            webhooks_queue_url=environment.get("WEBHOOKS_QUEUE_URL", ""),
+            webhooks_dead_letters_url=environment.get("WEBHOOKS_DEAD_LETTERS_URL", ""),
+            webhook_retry_seconds=(
+                tuple(map(int, environment.get("WEBHOOK_RETRY_SECONDS", "").split()))
+                if local
+                else ()
+            ),
         )
 
 

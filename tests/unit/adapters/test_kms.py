@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.stub import Stubber
 from mypy_boto3_kms import KMSClient
 
-from flowstack_core.adapters.kms import KmsCredentialCipher
+from flowstack_core.adapters.kms import KmsCredentialCipher, KmsWebhookSecrets
 from flowstack_core.domain.errors import StoredCredentialsUnreadableError
 from flowstack_core.domain.providers import Provider
 from flowstack_core.services.ports import StoreContentionError
@@ -116,3 +116,32 @@ def test_no_client_is_made_before_it_is_needed() -> None:
         raise AssertionError("nobody asked for anything")
 
     KmsCredentialCipher(never, KEY)
+
+
+# --- secrets of webhooks -----------------------------------------------------------------------
+
+WEBHOOK = {"flowstack:customer": "cus_1", "flowstack:provider": "webhook"}
+
+
+def test_the_secret_of_a_webhook_is_bound_to_its_customer_and_to_no_provider(
+    client: KMSClient, kms: Stubber
+) -> None:
+    kms.add_response(
+        "encrypt",
+        {"CiphertextBlob": b"sealed"},
+        {"KeyId": KEY, "Plaintext": b"whsec_canary", "EncryptionContext": WEBHOOK},
+    )
+    kms.add_response(
+        "decrypt",
+        {"Plaintext": b"whsec_canary"},
+        {"KeyId": KEY, "CiphertextBlob": b"sealed", "EncryptionContext": WEBHOOK},
+    )
+    secrets = KmsWebhookSecrets(lambda: client, KEY)
+    assert secrets.seal("cus_1", "whsec_canary") == b"sealed"
+    assert secrets.open("cus_1", b"sealed") == "whsec_canary"
+    assert "webhook" not in set(Provider)
+
+
+def test_a_secret_that_cannot_be_opened_is_none(client: KMSClient, kms: Stubber) -> None:
+    kms.add_client_error("decrypt", "InvalidCiphertextException")
+    assert KmsWebhookSecrets(lambda: client, KEY).open("cus_1", b"sealed") is None

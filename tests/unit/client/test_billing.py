@@ -17,11 +17,13 @@ from flowstack import (
     AsyncAgent,
     AsyncBillingManager,
     AsyncVault,
+    AsyncWebhookManager,
     BillingManager,
     Forecast,
     Money,
     UsageStats,
     Vault,
+    WebhookManager,
 )
 from tests.support.fake_api import KEY, URL, FakeApi, forecast_document, usage_document
 
@@ -267,7 +269,12 @@ def test_what_version_1_called_still_works(
 
 @pytest.mark.parametrize(
     ("plain", "waiting"),
-    [(Agent, AsyncAgent), (BillingManager, AsyncBillingManager), (Vault, AsyncVault)],
+    [
+        (Agent, AsyncAgent),
+        (BillingManager, AsyncBillingManager),
+        (Vault, AsyncVault),
+        (WebhookManager, AsyncWebhookManager),
+    ],
 )
 def test_the_async_surface_is_the_sync_one(plain: type[Any], waiting: type[Any]) -> None:
     only_sync = {"get_usage_stats", "get_tier_info", "get_billing_history", "can_make_request"}

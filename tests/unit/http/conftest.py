@@ -118,6 +118,7 @@ class Admin:
             erasures=lambda: self.world.erasure_service,
             forecasts=lambda: self.world.forecast_service,
             recommendations=lambda: self.world.recommendation_service,
+            webhooks=lambda: self.world.webhook_service,
             test_clocks=test_clocks,
         )
         self.handler = entry_point(app, admit=signer_of)

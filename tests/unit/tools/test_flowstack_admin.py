@@ -25,10 +25,12 @@ from flowstack_admin.failures import CannotConnectError, RefusedError, UsageErro
 from flowstack_admin.main import app
 from flowstack_core.domain.api_keys import parse_key
 from flowstack_core.domain.rollups import DaySlice, Route
+from flowstack_core.domain.webhooks import Delivery, Reply, Step, WebhookEvent
 from flowstack_core.http.admin_routes import admin_app
 from flowstack_core.services.subscriptions import cancellation
-from tests.support.fakes import World, at
+from tests.support.fakes import Budget, World, at
 from tests.support.http_events import LambdaContext, http_event, response_of
+from tests.support.in_memory_webhooks import InMemoryDeliveryLog
 from tests.support.local_http import LocalHandler, LocalServer
 
 STAGE = "/test"
@@ -133,6 +135,7 @@ def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operat
         erasures=lambda: world.erasure_service,
         forecasts=lambda: world.forecast_service,
         recommendations=lambda: world.recommendation_service,
+        webhooks=lambda: world.webhook_service,
         test_clocks=True,
     )
     handler = type("Handler", (Gateway,), {"app": api})
@@ -384,6 +387,37 @@ def test_a_month_end_is_started_watched_and_redriven(operator: Operator) -> None
     assert "2026-11" in operator.text("month-end", "list", "--limit", "1")
 
 
+# --- webhooks ----------------------------------------------------------------------------------
+
+
+def test_deliveries_are_listed_and_what_was_given_up_is_tried_again(operator: Operator) -> None:
+    world = operator.world
+    customer_id = operator.customer()
+    assert "no deliveries" in operator.text("webhook", "deliveries", customer_id)
+    world.webhook_service.set_url("key_1", customer_id, "https://canary.example.com/", Budget())
+    log = InMemoryDeliveryLog(world.tables)
+    for number in range(3):
+        event = WebhookEvent(f"evt_{number}", customer_id, "usage.alert", world.clock.now(), {})
+        delivery = log.add(Delivery.of(event, world.clock.now()))
+        assert delivery is not None
+        attempt = delivery.attempted(Reply.answered(503), world.clock.now(), world.clock.now())
+        log.replace(delivery, delivery.after(attempt, None, world.clock.now()))
+        world.clock.advance(minutes=1)
+    text = operator.text("webhook", "deliveries", customer_id, "--limit", "2")
+    assert "evt_2" in text
+    assert "503" in text
+    assert "failed" in text
+    assert "evt_0" not in text
+    assert "canary" not in text
+    cursor = operator.json("webhook", "deliveries", customer_id, "--limit", "2")["next_cursor"]
+    rest = operator.json("webhook", "deliveries", customer_id, "--cursor", cursor)
+    assert [one["event_id"] for one in rest["deliveries"]] == ["evt_0"]
+    world.webhook_queue.give_up(Step(customer_id, "evt_0", 2), "status")
+    assert operator.text("webhook", "redrive").split() == ["tried", "again", "1"]
+    assert len(world.webhook_queue.messages) == 1
+    assert operator.run("webhook", "deliveries", "cus_nobody").exit_code == 1
+
+
 # --- usage and clocks --------------------------------------------------------------------------
 
 
@@ -508,6 +542,7 @@ def test_json_may_stand_before_or_after_the_command(operator: Operator) -> None:
         ["statement", "show", "cus_1", ".."],
         ["month-end", "show"],
         ["month-end", "redrive", "--limit", "0"],
+        ["webhook", "redrive", "--limit", "0"],
         ["clock", "set", "cus_1", "tomorrow"],
         ["clock", "advance", "cus_1"],
         ["nonsense"],

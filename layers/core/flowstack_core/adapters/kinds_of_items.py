@@ -184,6 +184,27 @@ KINDS: tuple[Kind, ...] = (
         file="keys",
         shown=("key_id", "masked", "name", "created_at", "expires_at", "revoked_at"),
     ),
+    # Before its deliveries: without it none is added any more.
+    Kind(
+        "webhook",
+        "accounts",
+        "CUSTOMER#{customer}",
+        sort="WEBHOOK",
+        file="webhook",
+        shown=("url", "created_at", "updated_at", "switched_off_at"),
+    ),
+    Kind(
+        "delivery of a webhook",
+        "usage",
+        "WEBHOOK#{customer}",
+        file="webhook_deliveries",
+        shown=(
+            *("type", "at", "data", "created_at", "status", "failure"),
+            *("series", "attempts"),
+        ),
+        sort_key_as="event_id",
+    ),
+    Kind("place of a delivery", "usage", "WEBHOOK_LOG#{customer}"),
     Kind("test clock", "accounts", "CUSTOMER#{customer}", sort="TEST_CLOCK"),
     Kind(
         "counter",

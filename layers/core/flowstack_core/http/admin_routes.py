@@ -24,6 +24,7 @@ from flowstack_core.http.admin_billing_routes import (
 )
 from flowstack_core.http.admin_bodies import ClockBody, CreditBody, CustomerBody, KeyBody
 from flowstack_core.http.admin_data_rights_routes import add_data_rights_routes
+from flowstack_core.http.admin_webhook_routes import add_admin_webhook_routes
 from flowstack_core.http.resolver import create_app, json_response, operator_of
 from flowstack_core.http.statement_responses import PERIOD_PATTERN
 from flowstack_core.http.usage_history import (
@@ -45,6 +46,7 @@ from flowstack_core.services.ports import AuditRecord, Customer
 from flowstack_core.services.statements import StatementService
 from flowstack_core.services.subscriptions import SubscriptionService
 from flowstack_core.services.usage import UsageAudit, UsageService
+from flowstack_core.services.webhooks import WebhookService
 
 logger = Logger()
 
@@ -134,6 +136,7 @@ def admin_app(
     erasures: Callable[[], ErasureService],
     forecasts: Callable[[], ForecastService],
     recommendations: Callable[[], RecommendationService],
+    webhooks: Callable[[], WebhookService],
     test_clocks: bool,
 ) -> APIGatewayRestResolver:
     """Return the resolver. The services are asked for on the first request.
@@ -150,6 +153,7 @@ def admin_app(
     add_billing_routes(app, accounts, subscriptions, statements, closings)
     add_month_end_routes(app, month_end)
     add_data_rights_routes(app, exports, erasures)
+    add_admin_webhook_routes(app, accounts, webhooks)
     if test_clocks:
         _add_clocks(app, accounts)
     return app

@@ -247,6 +247,12 @@ class StoreCredentialsBody(_Body):
         return _revealed(self.credentials)
 
 
+class WebhookBody(_Body):
+    """``PUT /alerts/webhook``."""
+
+    url: str = Field(min_length=1, max_length=2_048)
+
+
 def _revealed(secrets: Mapping[str, SecretStr]) -> dict[str, str]:
     return {name: secret.get_secret_value() for name, secret in secrets.items()}
 
