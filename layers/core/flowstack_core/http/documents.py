@@ -211,6 +211,25 @@ class DeletedCredentialsDocument(Document):
     deleted: Literal[True]
 
 
+class AlertDocument(Document):
+    """A threshold that was reached. ``sessions_used`` of ``sessions_limit`` reached it."""
+
+    id: str
+    threshold: int
+    at: datetime
+    sessions_used: int
+    sessions_limit: int
+
+
+class AlertsDocument(Document):
+    """``GET`` and ``PUT /alerts``. ``alerts`` are those of the present period."""
+
+    period: str
+    thresholds: list[int]
+    email: str | None
+    alerts: list[AlertDocument]
+
+
 class HealthDocument(Document):
     """``GET /health``."""
 
