@@ -82,6 +82,7 @@ class ApiStack(FunctionStack):
         self.usage = self._usage_function(data)
         self.byok = self._byok_function(data)
         self.billing = self._billing_function(data)
+        self.alerts = self._alerts_function(data)
         self.vault = self._vault_function(data)
         self.public = self._public_function()
         self.admin = self._admin_function(data, billing, rights)
@@ -174,6 +175,16 @@ class ApiStack(FunctionStack):
                 data.accounts.access("GetItem", "BatchGetItem", "PutItem"),
                 data.usage.access(*_CLOSING, "GetItem", "ConditionCheckItem"),
             ],
+        )
+
+    def _alerts_function(self, data: DataStack) -> StageFunction:
+        return self._function(
+            "Alerts",
+            name="alerts",
+            description="/alerts: of what customers want to be told, and of what they were",
+            timeout=Duration.seconds(10),
+            memory_mb=512,
+            tables=[data.accounts.access("GetItem", "PutItem"), data.usage.access("Query")],
         )
 
     def _vault_function(self, data: DataStack) -> StageFunction:
@@ -321,6 +332,7 @@ class ApiStack(FunctionStack):
         usage = _integration(self.usage)
         byok = _integration(self.byok)
         billing = _integration(self.billing)
+        alerts = _integration(self.alerts)
         public = _integration(self.public)
         root = self.api.root
         for method, path, integration in (
@@ -336,6 +348,8 @@ class ApiStack(FunctionStack):
             ("DELETE", "/subscription", billing),
             ("GET", "/api/billing/history", billing),
             ("GET", "/api/billing/history/{period}", billing),
+            ("GET", "/alerts", alerts),
+            ("PUT", "/alerts", alerts),
         ):
             root.resource_for_path(path).add_method(
                 method,
@@ -441,6 +455,7 @@ class ApiStack(FunctionStack):
             self.usage,
             self.byok,
             self.billing,
+            self.alerts,
             self.vault,
             self.public,
             self.admin,

@@ -26,6 +26,8 @@ ROUTES = {
     ("DELETE", "subscription"): ("Billing", KEYED),
     ("GET", "api/billing/history"): ("Billing", KEYED),
     ("GET", "api/billing/history/{period}"): ("Billing", KEYED),
+    ("GET", "alerts"): ("Alerts", KEYED),
+    ("PUT", "alerts"): ("Alerts", KEYED),
     **{(method, "datavault"): ("Vault", KEYED) for method in ("GET", "POST", "PUT", "DELETE")},
     ("POST", "datavault/query"): ("Vault", KEYED),
     ("POST", "datavault/count"): ("Vault", KEYED),
