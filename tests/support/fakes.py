@@ -31,6 +31,7 @@ from flowstack_core.domain.subscriptions import Subscription, Terms
 from flowstack_core.http.requests import stored_command
 from flowstack_core.services.accounts import AccountService
 from flowstack_core.services.admission import Admission, Ticket
+from flowstack_core.services.alerts import AlertService, ThresholdWatch
 from flowstack_core.services.byok import CredentialFinder, CredentialService
 from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.conversations import (
@@ -45,6 +46,7 @@ from flowstack_core.services.exports import ExportService
 from flowstack_core.services.month_end import CloseWorker, MonthEndService
 from flowstack_core.services.ports import (
     AccountStore,
+    AlertStore,
     Clock,
     ClosingStore,
     Customer,
@@ -70,6 +72,7 @@ from tests.support.in_memory import (
     InMemoryUsageStore,
     Tables,
 )
+from tests.support.in_memory_alerts import InMemoryAlertStore
 from tests.support.in_memory_closing import (
     InMemoryClosingStore,
     InMemoryCustomerDirectory,
@@ -321,6 +324,10 @@ class World:
         self.credential_service = CredentialService(
             self.credentials, self.cipher, self.clock, Random(3).randbytes, self.retrier
         )
+        self.alerts: AlertStore = InMemoryAlertStore(self.tables)
+        alerts = self.alerts if self.faults is None else self.faults.wrap(self.alerts)
+        self.watch = ThresholdWatch(alerts, self.clock)
+        self.alert_service = AlertService(self.alerts, self.clock, self.clock, Random(5).randbytes)
         deferred: DeferredStore = InMemoryDeferredStore(self.tables)
         if self.faults is not None:
             deferred = self.faults.wrap(deferred)
