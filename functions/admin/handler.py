@@ -17,6 +17,7 @@ def _entry() -> HttpFunction:
     app = admin_app(
         bootstrap.account_service,
         bootstrap.usage_service,
+        alerts=bootstrap.alert_service,
         subscriptions=bootstrap.subscription_service,
         statements=bootstrap.statement_service,
         closings=bootstrap.closing_service,

@@ -131,6 +131,7 @@ def test_the_operators_routes_are_those_that_there_are() -> None:
     app = admin_routes.admin_app(
         not_called,
         not_called,
+        alerts=not_called,
         subscriptions=not_called,
         statements=not_called,
         closings=not_called,

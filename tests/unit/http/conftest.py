@@ -103,6 +103,7 @@ class Admin:
         app = admin_app(
             lambda: self.world.account_service,
             lambda: self.world.usage_service,
+            alerts=lambda: self.world.alert_service,
             subscriptions=lambda: self.world.subscription_service,
             statements=lambda: self.world.statement_service,
             closings=lambda: self.world.closing_service,

@@ -123,6 +123,7 @@ def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operat
     api = admin_app(
         lambda: world.account_service,
         lambda: world.usage_service,
+        alerts=lambda: world.alert_service,
         subscriptions=lambda: world.subscription_service,
         statements=lambda: world.statement_service,
         closings=lambda: world.closing_service,

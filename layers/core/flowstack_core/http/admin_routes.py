@@ -26,6 +26,7 @@ from flowstack_core.http.admin_data_rights_routes import add_data_rights_routes
 from flowstack_core.http.resolver import create_app, json_response, operator_of
 from flowstack_core.http.statement_responses import PERIOD_PATTERN
 from flowstack_core.services.accounts import AccountService, CustomerClock, IssuedKey
+from flowstack_core.services.alerts import AlertService, alerts_document
 from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.documents import subscription_document
 from flowstack_core.services.erasures import ErasureService
@@ -110,6 +111,7 @@ def admin_app(
     accounts: Callable[[], AccountService],
     usage: Callable[[], UsageService],
     *,
+    alerts: Callable[[], AlertService],
     subscriptions: Callable[[], SubscriptionService],
     statements: Callable[[], StatementService],
     closings: Callable[[], ClosingService],
@@ -127,6 +129,7 @@ def admin_app(
     _add_keys(app, accounts)
     _add_credits(app, accounts)
     _add_usage(app, usage)
+    _add_alerts(app, accounts, alerts)
     add_billing_routes(app, accounts, subscriptions, statements, closings)
     add_month_end_routes(app, month_end)
     add_data_rights_routes(app, exports, erasures)
@@ -229,6 +232,23 @@ def _add_usage(app: APIGatewayRestResolver, usage: Callable[[], UsageService]) -
         operator_of(app)
         found = usage().audit(customer_id, None if period is None else Period.parse(period))
         return json_response(200, usage_audit_document(customer_id, found))
+
+
+def _add_alerts(
+    app: APIGatewayRestResolver,
+    accounts: Callable[[], AccountService],
+    alerts: Callable[[], AlertService],
+) -> None:
+    @app.get("/admin/customers/<customer_id>/alerts")
+    def show(
+        customer_id: CustomerId,
+        period: Annotated[str | None, Query(pattern=PERIOD_PATTERN)] = None,
+    ) -> Response[Any]:
+        operator_of(app)
+        accounts().customer(customer_id)  # refuses who does not exist
+        named = None if period is None else Period.parse(period)
+        document = alerts_document(alerts().overview(customer_id, named))
+        return json_response(200, {"customer_id": customer_id, **document})
 
 
 def _add_clocks(app: APIGatewayRestResolver, accounts: Callable[[], AccountService]) -> None:
