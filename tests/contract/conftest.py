@@ -10,6 +10,7 @@ import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
+from flowstack_core.adapters.dynamodb_alerts import DynamoDBAlertStore
 from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
 from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
 from flowstack_core.adapters.dynamodb_deferred import DynamoDBDeferredStore
@@ -19,6 +20,7 @@ from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
 from flowstack_core.services.ports import (
     AccountStore,
+    AlertStore,
     ClockOffsetStore,
     ClosingStore,
     CustomerDirectory,
@@ -39,6 +41,7 @@ from tests.support.in_memory import (
     InMemoryUsageStore,
     Tables,
 )
+from tests.support.in_memory_alerts import InMemoryAlertStore
 from tests.support.in_memory_closing import (
     InMemoryClosingStore,
     InMemoryCustomerDirectory,
@@ -64,6 +67,7 @@ class Stores:
     credentials: StoredCredentialStore
     deferred: DeferredStore
     payments: PaymentStore
+    alerts: AlertStore
     customer_id: str
 
 
@@ -100,6 +104,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             InMemoryCredentialStore(tables),
             InMemoryDeferredStore(tables),
             InMemoryPaymentStore(),
+            InMemoryAlertStore(tables),
             customer_id,
         )
     client = request.getfixturevalue("dynamodb")
@@ -116,5 +121,6 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoDBCredentialStore(client, "accounts"),
         DynamoDBDeferredStore(client, "sessions"),
         DynamoDBPaymentStore(client, "accounts"),
+        DynamoDBAlertStore(client, "accounts", "usage"),
         customer_id,
     )

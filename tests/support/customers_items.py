@@ -18,6 +18,11 @@ def every_kind(customer_id: str, periods: list[Period], sessions: int) -> list[d
         _item("accounts", customer, "PROFILE", customer_id=string(customer_id), name=string("Ada")),
         _item("accounts", customer, "SUBSCRIPTION", terms={"M": {"tier": string("starter")}}),
         _item("accounts", customer, "TEST_CLOCK", offset_seconds=number(0)),
+        _item(
+            *("accounts", customer, "ALERT_SETTINGS"),
+            thresholds={"L": [number(75)]},
+            email=string("ada@example.com"),
+        ),
         _item("accounts", customer, "PAYMENT", subscription_id=string(f"sub_{customer_id}")),
         _item("accounts", f"PAYMENTS#{customer_id}", f"sub_{customer_id}"),
         _item("accounts", f"PAYMENTS#{customer_id}", f"payer_{customer_id}"),
@@ -62,6 +67,11 @@ def every_kind(customer_id: str, periods: list[Period], sessions: int) -> list[d
         found += [
             _item("usage", customer, f"PERIOD#{period.name}", sessions_used=number(sessions)),
             _item("usage", customer, f"STATEMENT#{period.name}", lines=string("[]")),
+            _item(
+                *("usage", customer, f"ALERT#{period.name}#075"),
+                threshold=number(75),
+                told={"SS": [CANARY]},
+            ),
         ]
         for session in range(sessions):
             session_id = f"ses_{customer_id}_{period.name}_{session:03d}"

@@ -202,6 +202,7 @@ class FakeApi:
         self.statements = [{"period": f"2026-{month:02d}"} for month in range(10, 5, -1)]
         self.pending: dict[str, Any] | None = None
         self.usage = usage_document()
+        self.alert_settings: dict[str, Any] = {"thresholds": [75, 90, 95], "email": None}
         self.transport = httpx.MockTransport(self.handle)
 
     @property
@@ -245,12 +246,25 @@ class FakeApi:
             "/pricing": self._pricing,
             "/subscription": self._subscription,
             "/api/billing/history": self._history,
-            "/alerts": lambda asked: httpx.Response(200, content=asked.content or b"{}"),
+            "/alerts": self._alerts,
             "/budget": lambda asked: httpx.Response(200, content=asked.content or b"{}"),
         }
         if path.startswith("/api/billing/history/"):
             return httpx.Response(200, json={"statement": {"period": path.rpartition("/")[2]}})
         return answers[path](request)
+
+    def _alerts(self, asked: httpx.Request) -> httpx.Response:
+        if asked.method == "PUT":
+            self.alert_settings.update(json.loads(asked.content))
+        reached = {
+            "id": "alr_1_2026-11_075",
+            "threshold": 75,
+            "at": "2026-11-20T09:30:00.000Z",
+            "sessions_used": 750,
+            "sessions_limit": 1000,
+        }
+        document = {"period": "2026-11", **self.alert_settings, "alerts": [reached]}
+        return httpx.Response(200, json=document)
 
     def _tier(self, _: httpx.Request) -> httpx.Response:
         return httpx.Response(

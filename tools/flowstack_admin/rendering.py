@@ -260,6 +260,15 @@ def usage_rows(usage: dict[str, Any]) -> list[tuple[str, object]]:
     ]
 
 
+def alert_rows(answer: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return of what a customer is told, and where besides its webhook."""
+    return [
+        ("period", answer["period"]),
+        ("told at", ", ".join(f"{threshold} %" for threshold in answer["thresholds"])),
+        ("mail to", answer["email"]),
+    ]
+
+
 def audit_verdict(audit: dict[str, Any]) -> Text:
     """Say whether a count is right."""
     drift = audit["drift"]

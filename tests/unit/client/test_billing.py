@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -149,10 +150,24 @@ def test_a_name_in_a_path_leads_nowhere_else(agent: Agent, api: FakeApi) -> None
 
 def test_alerts_and_the_budget_are_set(agent: Agent, api: FakeApi) -> None:
     assert agent.billing.set_alerts(thresholds=[75, 90])["thresholds"] == [75, 90]
+    assert api.bodies[-1] == {"thresholds": [75, 90]}
     assert agent.billing.set_budget(monthly_limit_usd=Money("49.90"))["monthly_limit_usd"] == 49.9
     agent.billing.alerts()
     agent.billing.budget()
     assert api.routes == ["PUT /alerts", "PUT /budget", "GET /alerts", "GET /budget"]
+
+
+def test_alerts_are_typed_and_what_is_not_named_is_not_sent(agent: Agent, api: FakeApi) -> None:
+    found = agent.billing.set_alerts(email="ada@example.com")
+    assert (found.thresholds, found.email, found.period) == (
+        *([75, 90, 95], "ada@example.com"),
+        "2026-11",
+    )
+    (alert,) = found.alerts
+    assert (alert.threshold, alert.sessions_used, alert.sessions_limit) == (75, 750, 1000)
+    assert alert.at == datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
+    assert agent.billing.set_alerts(email=None).email is None
+    assert api.bodies == [{"email": "ada@example.com"}, {"email": None}]
 
 
 def test_the_future_and_advice_come_as_they_are(agent: Agent) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowstack.costs import estimate_monthly_cost, project_monthly_usage
-from flowstack.documents import Document, Subscription, UsageStats
+from flowstack.documents import Alerts, Document, Subscription, UsageStats
 from flowstack.exceptions import FlowStackError
 from flowstack.json_text import to_json
 from flowstack.money import Money
@@ -181,3 +181,15 @@ def subscription_table(subscription: Subscription) -> Table:
     if pending is not None:
         rows.append(("waiting", f"{pending.tier} from {shown(pending.effective_at)}"))
     return facts(*rows)
+
+
+def alerts_parts(found: Alerts) -> list[RenderableType]:
+    """Return what there will be an alert at, and what there was one of."""
+    thresholds = ", ".join(f"{threshold} %" for threshold in found.thresholds)
+    settings = facts(("alerts at", thresholds), ("mail to", found.email), ("period", found.period))
+    columns = ("reached", "at", "sessions used", "of")
+    rows = [
+        (f"{alert.threshold} %", alert.at, alert.sessions_used, alert.sessions_limit)
+        for alert in found.alerts
+    ]
+    return [settings, listing(columns, rows) if rows else note("No alert in this period.", "dim")]

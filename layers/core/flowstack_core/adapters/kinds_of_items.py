@@ -161,6 +161,14 @@ KINDS: tuple[Kind, ...] = (
         file="keys",
         shown=("key_id", "masked", "name", "created_at", "expires_at", "revoked_at"),
     ),
+    Kind(
+        "alert settings",
+        "accounts",
+        "CUSTOMER#{customer}",
+        sort="ALERT_SETTINGS",
+        file="alert_settings",
+        shown=("thresholds", "email"),
+    ),
     Kind("test clock", "accounts", "CUSTOMER#{customer}", sort="TEST_CLOCK"),
     Kind(
         "counter",
@@ -172,6 +180,14 @@ KINDS: tuple[Kind, ...] = (
             *("period", "sessions_used", "managed_sessions", "session_limit"),
             *("credited_sessions", "tier", "tiers", "price_cents", "closed_at"),
         ),
+    ),
+    Kind(
+        "alert",
+        "usage",
+        "CUSTOMER#{customer}",
+        sort="ALERT#",
+        file="alerts",
+        shown=("period", "threshold", "at", "sessions_used", "session_limit"),
     ),
     Kind("adjustments", "usage", "CUSTOMER#{customer}", sort="ADJUSTMENTS"),
     Kind(
