@@ -21,6 +21,7 @@ from flowstack_admin.main import app as admin_app
 from flowstack_core.http import (
     admin_bodies,
     admin_routes,
+    alert_routes,
     billing_documents,
     billing_routes,
     documents,
@@ -207,7 +208,7 @@ def test_the_runbook_has_every_command_of_flowstack_admin() -> None:
 def model_named(name: str) -> type[BaseModel]:
     modules = (
         *(requests, documents, admin_bodies, billing_documents, billing_routes, openai_errors),
-        vault_requests,
+        *(alert_routes, vault_requests),
     )
     found: type[BaseModel] = next(
         getattr(module, name) for module in modules if hasattr(module, name)
