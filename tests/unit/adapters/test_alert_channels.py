@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any, cast
 
 import pytest
@@ -13,6 +15,7 @@ from flowstack_core.adapters.sns_alerts import SnsAlertTopic
 from flowstack_core.adapters.sqs_webhooks import SqsWebhookOutbox
 from flowstack_core.domain.alerts import Alert
 from flowstack_core.domain.webhooks import WebhookEvent
+from tests.support.emulator import ROOT
 from tests.support.fakes import NOON, NOVEMBER
 
 ALERT = Alert("cus_1", NOVEMBER, 90, NOON, 900, 1_000)
@@ -109,3 +112,42 @@ def test_the_outbox_is_sent_the_event() -> None:
         "at": "2026-11-15T12:00:00.000Z",
         "data": {"period": "2026-11"},
     }
+
+
+_WIRED = """
+import sys
+sys.path[:0] = sys.argv[1:]
+import handler
+from flowstack_core import bootstrap
+
+print(sorted(bootstrap.announcer()._channels))
+"""
+
+
+@pytest.mark.parametrize(
+    ("configured", "channels"),
+    [
+        ({}, "['bus', 'topic']"),
+        ({"ALERT_SENDER": "alerts@example.com"}, "['bus', 'email', 'topic']"),
+        ({"WEBHOOKS_QUEUE_URL": "https://queue"}, "['bus', 'topic', 'webhook']"),
+    ],
+)
+def test_the_function_tells_the_channels_that_are_configured(
+    configured: dict[str, str], channels: str
+) -> None:
+    finished = subprocess.run(
+        [
+            *(sys.executable, "-c", _WIRED),
+            *(str(ROOT / "layers/core"), str(ROOT / "functions/announcements")),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "FLOWSTACK_STAGE": "prod",
+            **configured,
+        },
+    )
+    assert finished.stdout.strip() == channels

@@ -253,6 +253,18 @@ def test_a1_a_customer_that_fails_is_reported_whole_and_stops_no_other(stream: S
     assert (stream.thresholds(), stream.thresholds("cus_2")) == ([75, 90], [75])
 
 
+def test_a1_an_alert_that_could_not_be_kept_is_tried_again_by_the_same_function(
+    stream: Stream,
+) -> None:
+    unreachable = Unreachable("keep")
+    watch = ThresholdWatch(unreachable.wrap(cast("AlertStore", stream.store)), stream.clock)
+    stream.environments[0] = watched_counts(lambda: watch)
+    assert stream.deliver(count(0), count(75, customer_id="cus_2")) == [1]
+    unreachable.active = False
+    stream.deliver(count(75, customer_id="cus_2"))
+    assert stream.thresholds("cus_2") == [75]
+
+
 def test_a1_where_settings_cannot_be_read_the_batch_comes_again(stream: Stream) -> None:
     with pytest.raises(BatchProcessingError):
         stream.deliver(count(80), count(99), faults=Unreachable("settings_of"))
