@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from flowstack_core.domain.alerts import SettingsChange
+from flowstack_core.domain.alerts import (
+    HIGHEST_THRESHOLD,
+    LOWEST_THRESHOLD,
+    MAX_THRESHOLDS,
+    SettingsChange,
+)
 from flowstack_core.http.documents import AlertsDocument, documented
 from flowstack_core.http.resolver import customer_of, json_response
 from flowstack_core.services.alerts import AlertService, alerts_document
@@ -22,8 +27,16 @@ class AlertSettingsBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    thresholds: list[int] = Field(
-        default=[], description="Whole percents of the session limit: 1 to 10 from 1 to 100."
+    # Bounds are for readers of the contract; the domain refuses with a hint.
+    thresholds: list[
+        Annotated[
+            int,
+            Field(json_schema_extra={"minimum": LOWEST_THRESHOLD, "maximum": HIGHEST_THRESHOLD}),
+        ]
+    ] = Field(
+        default_factory=list,
+        description="Percents of the session limit.",
+        json_schema_extra={"minItems": 1, "maxItems": MAX_THRESHOLDS, "uniqueItems": True},
     )
     email: str | None = None
 
