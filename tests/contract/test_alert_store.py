@@ -52,7 +52,7 @@ def test_a1_an_alert_that_was_told_of_is_not_kept_anew(stores: Stores) -> None:
     stores.alerts.keep(first)
     stores.alerts.mark_told(first, "bus")
     assert stores.alerts.keep(replace(first, sessions_used=99)) == first
-    assert stores.alerts.told(first) == {"bus"}
+    assert stores.alerts.told(first) == frozenset({"bus"})
 
 
 def test_a1_of_many_who_keep_an_alert_at_once_one_does(stores: Stores) -> None:
@@ -88,7 +88,7 @@ def test_a2_who_was_told_is_noted_channel_by_channel(stores: Stores) -> None:
     assert stores.alerts.told(alert) == frozenset()
     for channel in ("bus", "topic", "bus"):
         stores.alerts.mark_told(alert, channel)
-    assert stores.alerts.told(alert) == {"bus", "topic"}
+    assert stores.alerts.told(alert) == frozenset({"bus", "topic"})
 
 
 def test_a2_noting_it_makes_no_alert_that_was_not_kept(stores: Stores) -> None:
