@@ -1230,8 +1230,8 @@ MUTATIONS = (
         "of the thresholds that a batch passes only the highest alerts",
         ALERTS,
         (
-            "for each, count in reached.items()\n            if each in unknown",
-            "for each, count in reached.items()\n            if each == max(reached)",
+            "return [alert for alert in alerts if self._keep(alert)]",
+            "return [alert for alert in alerts[-1:] if self._keep(alert)]",
         ),
         ALERT_TESTS,
         "test_a1_a_batch_that_jumps_past_several_thresholds_alerts_for_each",
@@ -1242,8 +1242,8 @@ MUTATIONS = (
         "what is remembered of one customer holds for all",
         ALERTS,
         (
-            "if (customer_id, period, each) not in self._kept",
-            "if all(each != kept[2] for kept in self._kept)",
+            "if (customer_id, period, threshold) not in self._kept",
+            "if all(threshold != kept[2] for kept in self._kept)",
         ),
         ALERT_TESTS,
         "test_a1_customers_and_periods_have_alerts_of_their_own",

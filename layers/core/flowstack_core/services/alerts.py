@@ -66,15 +66,17 @@ class ThresholdWatch:
         customer_id, period = counts[0].customer_id, counts[0].period
         if customer_id not in settings:
             return ()
-        reached = first_reached(settings[customer_id], counts)
-        unknown = [each for each in reached if (customer_id, period, each) not in self._kept]
-        if not unknown:
+        reached = {
+            threshold: count
+            for threshold, count in first_reached(settings[customer_id], counts).items()
+            if (customer_id, period, threshold) not in self._kept
+        }
+        if not reached:
             return ()
         now = self._clocks.for_customer(customer_id).now()
         alerts = [
-            Alert(customer_id, period, each, now, count.sessions_used, count.session_limit)
-            for each, count in reached.items()
-            if each in unknown
+            Alert(customer_id, period, threshold, now, count.sessions_used, count.session_limit)
+            for threshold, count in reached.items()
         ]
         return [alert for alert in alerts if self._keep(alert)]
 
