@@ -1208,7 +1208,7 @@ MUTATIONS = (
     ),
     _mutation(
         "A1",
-        "a limit of zero is reached by nothing",
+        "a limit of zero is reached where nothing is used",
         ALERTS_DOMAIN,
         ("return sessions_used > 0 and sessions_used * 100", "return sessions_used * 100"),
         ALERT_RULES,
