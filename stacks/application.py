@@ -62,6 +62,7 @@ class Application:
             stage=stage,
             sources=sources,
             data=self.data,
+            webhooks=self.webhooks,
             env=environment,
         )
         self.rights = RightsStack(

@@ -1,4 +1,4 @@
-"""The month end: what starts it, the queues that carry it, the bus that tells of it."""
+"""The month end and alerts: what starts them, what carries them, the bus that tells of them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from aws_cdk import aws_lambda_destinations as destinations
 from aws_cdk import aws_lambda_event_sources as event_sources
 from constructs import Construct
 
+from stacks.alert_mail import MailSender
 from stacks.constructs.function import StageFunction
 from stacks.constructs.function_stack import FunctionStack
 from stacks.constructs.queue import DeadLetters, WorkQueue, may_send, patient_visibility
 from stacks.constructs.schedule import StageSchedule
 from stacks.constructs.stream import listen
+from stacks.constructs.topic import StageTopic
 from stacks.data_stack import BY_KIND, DataStack
 from stacks.sources import Sources
 from stacks.stage import Stage
+from stacks.webhook_stack import WebhookStack
 
 ENSURE = {"task": "ensure"}
 """What the schedules say to the function: start what should run, resume what stands still."""
@@ -33,18 +36,36 @@ CLOSE_TIMEOUT = Duration.seconds(120)
 PAGES_AT_ONCE = 10
 CLOSES_AT_ONCE = 10
 
-STATEMENT_WRITTEN = {
-    "eventName": lambda_.FilterRule.is_equal("INSERT"),
-    "dynamodb": {"Keys": {"sk": {"S": lambda_.FilterRule.begins_with("STATEMENT#")}}},
+COUNTED = {
+    "eventName": lambda_.FilterRule.is_equal("MODIFY"),
+    "dynamodb": {"Keys": {"sk": {"S": lambda_.FilterRule.begins_with("PERIOD#")}}},
 }
-"""A new statement; counters and the books of the month end are of no interest."""
+"""A count or a limit that moved; a counter that is opened has counted nothing."""
+
+WRITTEN = {
+    "eventName": lambda_.FilterRule.is_equal("INSERT"),
+    "dynamodb": {
+        "Keys": {
+            "sk": {
+                "S": [
+                    *lambda_.FilterRule.begins_with("STATEMENT#"),
+                    *lambda_.FilterRule.begins_with("ALERT#"),
+                    *lambda_.FilterRule.begins_with("BUDGET#"),
+                ]
+            }
+        }
+    },
+}
+"""A new statement, alert or reached ceiling; counters and the books of the month end are of no interest."""
 
 
 class BillingStack(FunctionStack):
-    """Closes every customer's period once a month, and tells the bus of each statement.
+    """Closes every customer's period once a month, watches counts, and tells of what comes of it.
 
     Attributes
     ----------
+    alerts
+        The topic on which operators hear of customers' alerts.
     steps, closes
         The work of a month end: steps of the listing, and pages of customers to be closed.
     month_end_dead_letters
@@ -59,6 +80,7 @@ class BillingStack(FunctionStack):
         stage: Stage,
         sources: Sources,
         data: DataStack,
+        webhooks: WebhookStack,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, stage=stage, sources=sources, **kwargs)
@@ -66,7 +88,11 @@ class BillingStack(FunctionStack):
         self.month_end_dead_letters = self._dead_letters("MonthEndDeadLetters", "month-end")
         self.steps_dead_letters = self._dead_letters("StepsDeadLetters", "steps")
         self.closes_dead_letters = self._dead_letters("ClosesDeadLetters", "closes")
-        self.statements_dead_letters = self._dead_letters("StatementsDeadLetters", "statements")
+        self.thresholds_dead_letters = self._dead_letters("ThresholdsDeadLetters", "thresholds")
+        self.announcements_dead_letters = self._dead_letters(
+            "AnnouncementsDeadLetters", "announcements"
+        )
+        self.alerts = StageTopic(self, "Alerts", stage=stage, name="alerts")
         self.steps = WorkQueue(
             self,
             "Steps",
@@ -85,7 +111,8 @@ class BillingStack(FunctionStack):
         )
         self.month_end = self._month_end_function(data)
         self.close = self._close_function(data)
-        self.statements = self._statements_function(data)
+        self.thresholds = self._thresholds_function(data)
+        self.announcements = self._announcements_function(data, webhooks)
         self._add_schedules()
         self._add_outputs()
 
@@ -95,12 +122,13 @@ class BillingStack(FunctionStack):
             self.month_end_dead_letters,
             self.steps_dead_letters,
             self.closes_dead_letters,
-            self.statements_dead_letters,
+            self.thresholds_dead_letters,
+            self.announcements_dead_letters,
         )
 
     @property
     def functions(self) -> tuple[StageFunction, ...]:
-        return (self.month_end, self.close, self.statements)
+        return (self.month_end, self.close, self.thresholds, self.announcements)
 
     def _dead_letters(self, construct_id: str, name: str) -> DeadLetters:
         return DeadLetters(self, construct_id, stage=self._stage, name=name)
@@ -160,23 +188,52 @@ class BillingStack(FunctionStack):
         )
         return function
 
-    def _statements_function(self, data: DataStack) -> StageFunction:
+    def _thresholds_function(self, data: DataStack) -> StageFunction:
+        # On stages with test clocks it reads the customer's, to date an alert.
+        clocks = ("GetItem",) if self._stage.test_clocks else ()
         function = self._function(
-            "Statements",
-            name="statements",
-            description="Tells the bus of each statement that was written",
+            "Thresholds",
+            name="thresholds",
+            description="Keeps an alert for each threshold that a customer's count reaches",
             timeout=Duration.seconds(60),
             memory_mb=512,
+            tables=[
+                data.accounts.access("BatchGetItem", "ConditionCheckItem", *clocks),
+                data.usage.access("PutItem"),
+            ],
+        )
+        listen(function, data.usage, to=COUNTED, dead_letters=self.thresholds_dead_letters)
+        return function
+
+    def _announcements_function(self, data: DataStack, webhooks: WebhookStack) -> StageFunction:
+        sender = MailSender.configured(self)
+        function = self._function(
+            "Announcements",
+            name="announcements",
+            description="Tells of each statement, alert and reached ceiling that was written",
+            timeout=Duration.seconds(60),
+            memory_mb=512,
+            tables=[
+                data.usage.access("GetItem", "UpdateItem"),
+                # Where mail goes is among a customer's settings.
+                *([] if sender is None else [data.accounts.access("GetItem")]),
+            ],
             statements=[
                 iam.PolicyStatement(
                     actions=["events:PutEvents"], resources=[self.bus.event_bus_arn]
-                )
+                ),
+                *self.alerts.may_publish(),
+                may_send(webhooks.queue),
+                *([] if sender is None else [sender.statement]),
             ],
-            environment={"EVENT_BUS_NAME": self.bus.event_bus_name},
+            environment={
+                "EVENT_BUS_NAME": self.bus.event_bus_name,
+                "ALERT_TOPIC": self.alerts.topic.topic_arn,
+                **webhooks.variables,
+                **({} if sender is None else sender.environment),
+            },
         )
-        listen(
-            function, data.usage, to=STATEMENT_WRITTEN, dead_letters=self.statements_dead_letters
-        )
+        listen(function, data.usage, to=WRITTEN, dead_letters=self.announcements_dead_letters)
         return function
 
     def _add_schedules(self) -> None:
@@ -204,6 +261,7 @@ class BillingStack(FunctionStack):
     def _add_outputs(self) -> None:
         CfnOutput(self, "EventBusName", value=self.bus.event_bus_name)
         CfnOutput(self, "EventBusArn", value=self.bus.event_bus_arn)
+        CfnOutput(self, "AlertTopicArn", value=self.alerts.topic.topic_arn)
         for function in self.functions:
             CfnOutput(
                 self,

@@ -63,6 +63,7 @@ class MonitoringStack(Stack):
         self._watch_expiry(lifecycle)
         self._watch_rollups(lifecycle)
         self._watch_month_end(billing)
+        self._watch_alerts(billing)
         self._watch_deferred_requests(api)
         self._watch_rights(rights)
         self._watch_webhooks(webhooks)
@@ -212,12 +213,6 @@ class MonitoringStack(Stack):
             "Some customers' periods could not be closed, and they have no statement. The reason"
             " is on the message and in the month end's progress; mend it, then redrive.",
         )
-        self._watch_dead_letters(
-            billing.statements_dead_letters,
-            "The bus was not told of some statements. Read the messages within 24 hours, and give"
-            " the records to the function again.",
-        )
-        self._watch_stream(billing.statements, "usage")
         for function in (billing.month_end, billing.close):
             self._alarm(
                 f"{function.node.id}Errors",
@@ -243,6 +238,20 @@ class MonitoringStack(Stack):
             "The daily reconciliation found customers whose period could not be closed. The"
             " reasons are in the month end's progress; mend them, then redrive.",
         )
+
+    def _watch_alerts(self, billing: BillingStack) -> None:
+        self._watch_dead_letters(
+            billing.thresholds_dead_letters,
+            "Counts were given up on, and customers may not have been told how much of their limit"
+            " is used. Mend the cause; a customer's next session makes up for it.",
+        )
+        self._watch_dead_letters(
+            billing.announcements_dead_letters,
+            "Somebody was not told of some statements or alerts. Read the messages within 24 hours,"
+            " and give the records to the function again.",
+        )
+        self._watch_stream(billing.thresholds, "usage")
+        self._watch_stream(billing.announcements, "usage")
 
     def _watch_reconciliation(self, gauge: str, description: str) -> None:
         self._alarm(

@@ -57,6 +57,12 @@ EGRESS_TRANSPORT = f"{_CORE}/adapters/egress_transport.py"
 PROVIDER_CLIENTS = f"{_CORE}/adapters/provider_clients.py"
 MODEL_FAILURES = f"{_CORE}/adapters/model_failures.py"
 
+ALERTS_DOMAIN = f"{_CORE}/domain/alerts.py"
+ALERTS = f"{_CORE}/services/alerts.py"
+ANNOUNCING = f"{_CORE}/services/announcing.py"
+USAGE_STREAM = f"{_CORE}/events/usage_stream.py"
+DYNAMODB_ALERTS = f"{_CORE}/adapters/dynamodb_alerts.py"
+
 DEFERRED_DOMAIN = f"{_CORE}/domain/deferred.py"
 DEFERRED = f"{_CORE}/services/deferred.py"
 DYNAMODB_DEFERRED = f"{_CORE}/adapters/dynamodb_deferred.py"
@@ -105,6 +111,14 @@ WEBHOOK_CONTRACT = "tests/contract/test_webhook_store.py"
 VAULT_TESTS = f"{OF_SERVICES}test_vault.py"
 VAULT_CONTRACT = "tests/contract/test_vault_store.py"
 FILTER_TESTS = f"{OF_DOMAIN}test_vault_filters.py"
+ALERT_TESTS = f"{OF_SERVICES}test_alerts.py"
+ALERT_RULES = f"{OF_DOMAIN}test_alerts.py"
+ALERT_CONTRACT = "tests/contract/test_alert_store.py"
+TELLING = "tests/unit/events/test_usage_stream.py"
+EXACTLY_ONCE = (
+    f"{ALERT_TESTS}::"
+    "test_a1_each_threshold_alerts_exactly_once_if_and_only_if_a_count_ever_reached_it"
+)
 STATEFUL = f"{OF_SERVICES}test_stateful.py::TestSessionsQuotaAndSubscription::runTest"
 
 RULES = {
@@ -126,6 +140,9 @@ RULES = {
     "P4": "No managed models on `free`; no provider without the credentials it needs.",
     "P6": "Customers move down, cancel and undo by themselves; nothing they do raises a tier or a "
     "limit, or takes back what others scheduled.",
+    "A1": "Each threshold alerts once for a customer and period, if any count ever reached it, "
+    "however the stream delivers.",
+    "A2": "Everybody is told of an alert; a channel that fails stops no other, and repeats none.",
     "Payments": "The newest word of the payment provider decides, whatever the order, and only "
     "what the provider signed is read.",
     "BYOK": "Own credentials open for the customer and the provider they were stored for only, are "
@@ -1497,6 +1514,170 @@ MUTATIONS = (
         EGRESS_TESTS,
         "test_redirects_are_not_followed",
     ),
+    _mutation(
+        "A1",
+        "a threshold is reached only when more than its share is used",
+        ALERTS_DOMAIN,
+        (
+            "sessions_used * 100 >= session_limit * threshold",
+            "sessions_used * 100 > session_limit * threshold",
+        ),
+        ALERT_RULES,
+        "test_a1_a_threshold_is_reached_at_its_share_exactly",
+        "test_a1_whole_numbers_decide_as_fractions_do",
+        f"{ALERT_TESTS}::test_a1_each_start_past_a_threshold_alerts_once",
+    ),
+    _mutation(
+        "A1",
+        "a limit of zero is reached where nothing is used",
+        ALERTS_DOMAIN,
+        ("return sessions_used > 0 and sessions_used * 100", "return sessions_used * 100"),
+        ALERT_RULES,
+        "test_a1_a_threshold_is_reached_at_its_share_exactly",
+        f"{ALERT_TESTS}::test_a1_a_limit_of_zero_is_nothing_to_tell",
+    ),
+    _mutation(
+        "A1",
+        "of a batch only the last count is looked at",
+        ALERTS_DOMAIN,
+        ("for count in sorted(counts, key", "for count in sorted([*counts][-1:], key"),
+        ALERT_RULES,
+        "test_a1_several_counts_reach_each_threshold_with_the_first_that_does",
+        f"{ALERT_TESTS}::test_a1_the_highest_count_matters_whatever_came_before_it",
+        EXACTLY_ONCE,
+    ),
+    _mutation(
+        "A1",
+        "of the thresholds that a batch passes only the highest alerts",
+        ALERTS,
+        (
+            "return [alert for alert in alerts if self._keep(alert)]",
+            "return [alert for alert in alerts[-1:] if self._keep(alert)]",
+        ),
+        ALERT_TESTS,
+        "test_a1_a_batch_that_jumps_past_several_thresholds_alerts_for_each",
+        EXACTLY_ONCE,
+    ),
+    _mutation(
+        "A1",
+        "what is remembered of one customer holds for all",
+        ALERTS,
+        (
+            "if (customer_id, period, threshold) not in self._kept",
+            "if all(threshold != kept[2] for kept in self._kept)",
+        ),
+        ALERT_TESTS,
+        "test_a1_customers_and_periods_have_alerts_of_their_own",
+        EXACTLY_ONCE,
+    ),
+    _mutation(
+        "A1",
+        "an alert is remembered before it is kept",
+        ALERTS,
+        (
+            "        kept = self._alerts.keep(alert)\n",
+            (
+                "        self._kept.add((alert.customer_id, alert.period, alert.threshold))\n"
+                "        kept = self._alerts.keep(alert)\n"
+            ),
+        ),
+        ALERT_TESTS,
+        "test_a1_an_alert_that_could_not_be_kept_is_tried_again_by_the_same_function",
+    ),
+    _mutation(
+        "A1",
+        "one alert a customer and threshold, for all periods",
+        DYNAMODB_ALERTS,
+        (
+            'string(f"{ALERT_PREFIX}{period.name}#{threshold:03d}")',
+            'string(f"{ALERT_PREFIX}{threshold:03d}")',
+        ),
+        ALERT_CONTRACT,
+        "test_the_alerts_of_a_period_are_listed_by_threshold_and_are_nobody_elses",
+    ),
+    _mutation(
+        "A1",
+        "on DynamoDB: a later alert replaces the first",
+        DYNAMODB_ALERTS,
+        (
+            (
+                '"Item": encode_alert(alert),\n            "ConditionExpression": '
+                '"attribute_not_exists(pk)"'
+            ),
+            (
+                '"Item": encode_alert(alert),\n            "ConditionExpression": '
+                '"attribute_not_exists(absent)"'
+            ),
+        ),
+        ALERT_CONTRACT,
+        "test_a1_of_an_alert_the_first_is_kept",
+        "test_a1_an_alert_that_was_told_of_is_not_kept_anew",
+        "test_a1_of_many_who_keep_an_alert_at_once_one_does",
+    ),
+    _mutation(
+        "A1",
+        "what is taken back in a closed period alerts",
+        USAGE_STREAM,
+        ("return count if count.closed_at is None else None", "return count"),
+        ALERT_TESTS,
+        "test_a1_what_is_written_to_a_closed_period_is_no_count",
+    ),
+    _mutation(
+        "A1",
+        "on DynamoDB: a late count leaves an alert of a customer that was erased",
+        DYNAMODB_ALERTS,
+        (
+            (
+                '"Key": erasure_key(customer_id),\n            "ConditionExpression": '
+                '"attribute_not_exists(pk)"'
+            ),
+            (
+                '"Key": erasure_key(customer_id),\n            "ConditionExpression": '
+                '"attribute_not_exists(absent)"'
+            ),
+        ),
+        ALERT_CONTRACT,
+        "test_of_a_customer_that_is_being_erased_no_alert_is_kept",
+    ),
+    _mutation(
+        "A2",
+        "a channel that fails stops the others",
+        ANNOUNCING,
+        ("            failures.append(failure)", "            raise failure"),
+        TELLING,
+        "test_a2_a_channel_that_fails_stops_no_other_and_is_told_later_alone",
+    ),
+    _mutation(
+        "A2",
+        "a channel that fails has the others told again",
+        ANNOUNCING,
+        (" for each in self._channels if each not in told]", " for each in self._channels]"),
+        TELLING,
+        "test_a2_a_channel_that_fails_stops_no_other_and_is_told_later_alone",
+        "test_a2_everybody_is_told_of_an_alert_once",
+        "test_a2_without_a_kill_each_channel_is_told_exactly_once_however_often_others_fail",
+    ),
+    _mutation(
+        "A2",
+        "a failure is kept quiet, and the record is not delivered again",
+        ANNOUNCING,
+        ("    if failures:", "    if not failures and steps is None:"),
+        TELLING,
+        "test_a2_a_channel_that_fails_stops_no_other_and_is_told_later_alone",
+        "test_a_statement_that_the_bus_refuses_is_reported_and_stops_no_other",
+    ),
+    _mutation(
+        "A2",
+        "a channel is noted before it is told",
+        ANNOUNCING,
+        (
+            "self._channels[channel](alert)\n",
+            "self._alerts.mark_told(alert, channel)\n        self._channels[channel](alert)\n",
+        ),
+        TELLING,
+        "test_a2_a_channel_that_fails_stops_no_other_and_is_told_later_alone",
+        "test_a2_a_function_killed_at_any_call_tells_everybody_and_one_channel_twice_at_most",
+    ),
 )
 
 
@@ -1600,6 +1781,11 @@ TRAPS = (
         (
             f"{FORECASTS}::test_a_new_period_starts_at_zero_and_keeps_the_pace",
             f"{ADVICE}::test_the_last_period_is_not_counted_against_this_ones_limit",
+        "An alert on every request, or only one for all customers",
+        (
+            f"{ALERT_TESTS}::test_a1_records_that_come_again_alert_no_more",
+            f"{ALERT_TESTS}::test_a1_customers_and_periods_have_alerts_of_their_own",
+            EXACTLY_ONCE,
         ),
     ),
     Trap(

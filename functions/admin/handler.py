@@ -18,6 +18,7 @@ def _entry() -> HttpFunction:
         bootstrap.account_service,
         bootstrap.usage_service,
         history=bootstrap.history_service,
+        alerts=bootstrap.alert_service,
         subscriptions=bootstrap.subscription_service,
         statements=bootstrap.statement_service,
         closings=bootstrap.closing_service,

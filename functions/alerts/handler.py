@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from flowstack_core import bootstrap
-from flowstack_core.http.budget_routes import add_budget_routes
-from flowstack_core.http.resolver import create_app, entry_point
-from flowstack_core.http.webhook_routes import add_webhook_routes
+from flowstack_core.http.alert_routes import alerts_app
+from flowstack_core.http.resolver import entry_point
 
-app = create_app()
-add_webhook_routes(app, bootstrap.webhook_service)
-add_budget_routes(app, bootstrap.budget_service)
+app = alerts_app(bootstrap.alert_service, bootstrap.webhook_service, bootstrap.budget_service)
 handler = entry_point(app)
 
 bootstrap.prepare(bootstrap.budget_service)

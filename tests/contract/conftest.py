@@ -10,6 +10,7 @@ import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, DynamoDBClockOffsetStore
+from flowstack_core.adapters.dynamodb_alerts import DynamoDBAlertStore
 from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
 from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
 from flowstack_core.adapters.dynamodb_deferred import DynamoDBDeferredStore
@@ -25,6 +26,7 @@ from flowstack_core.adapters.dynamodb_webhooks import (
 )
 from flowstack_core.services.ports import (
     AccountStore,
+    AlertStore,
     ClockOffsetStore,
     ClosingStore,
     CustomerDirectory,
@@ -50,6 +52,7 @@ from tests.support.in_memory import (
     InMemoryUsageStore,
     Tables,
 )
+from tests.support.in_memory_alerts import InMemoryAlertStore
 from tests.support.in_memory_closing import (
     InMemoryClosingStore,
     InMemoryCustomerDirectory,
@@ -81,6 +84,7 @@ class Stores:
     own_limits: OwnLimitsStore
     webhooks: WebhookEndpoints
     deliveries: DeliveryLog
+    alerts: AlertStore
     customer_id: str
 
 
@@ -121,6 +125,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             InMemoryOwnLimitsStore(tables),
             InMemoryWebhookEndpoints(tables),
             InMemoryDeliveryLog(tables),
+            InMemoryAlertStore(tables),
             customer_id,
         )
     client = request.getfixturevalue("dynamodb")
@@ -141,5 +146,6 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoDBOwnLimitsStore(client, "accounts", "usage"),
         DynamoDBWebhookEndpoints(client, "accounts"),
         DynamoDBDeliveryLog(client, "usage", "accounts"),
+        DynamoDBAlertStore(client, "accounts", "usage"),
         customer_id,
     )

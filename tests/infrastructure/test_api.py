@@ -37,6 +37,8 @@ ROUTES = {
     ("GET", "alerts/webhook/deliveries"): ("Alerts", KEYED),
     ("GET", "alerts/webhook/deliveries/{event_id}"): ("Alerts", KEYED),
     ("POST", "alerts/webhook/deliveries/{event_id}/redeliver"): ("Alerts", KEYED),
+    ("GET", "alerts"): ("Alerts", KEYED),
+    ("PUT", "alerts"): ("Alerts", KEYED),
     **{(method, "datavault"): ("Vault", KEYED) for method in ("GET", "POST", "PUT", "DELETE")},
     ("POST", "datavault/query"): ("Vault", KEYED),
     ("POST", "datavault/count"): ("Vault", KEYED),

@@ -146,25 +146,48 @@ def test_steps_come_one_at_a_time(prod: Synthesized) -> None:
     assert _mapping("MonthEnd", prod)["BatchSize"] == 1
 
 
-# --- statements ----------------------------------------------------------------------------
+# --- the stream of usage -------------------------------------------------------------------
 
 
-def test_only_a_new_statement_wakes_the_statements_function(prod: Synthesized) -> None:
-    (found,) = _mapping("Statements", prod)["FilterCriteria"]["Filters"]
+def test_only_a_new_statement_or_alert_wakes_the_announcements_function(prod: Synthesized) -> None:
+    (found,) = _mapping("Announcements", prod)["FilterCriteria"]["Filters"]
     assert json.loads(found["Pattern"]) == {
         "eventName": ["INSERT"],
-        "dynamodb": {"Keys": {"sk": {"S": [{"prefix": "STATEMENT#"}]}}},
+        "dynamodb": {"Keys": {"sk": {"S": [{"prefix": "STATEMENT#"}, {"prefix": "ALERT#"}]}}},
     }
 
 
-def test_one_bad_statement_does_not_hold_up_or_lose_the_others(prod: Synthesized) -> None:
-    mapping = _mapping("Statements", prod)
+def test_only_a_counter_that_moved_wakes_the_thresholds_function(prod: Synthesized) -> None:
+    (found,) = _mapping("Thresholds", prod)["FilterCriteria"]["Filters"]
+    assert json.loads(found["Pattern"]) == {
+        "eventName": ["MODIFY"],
+        "dynamodb": {"Keys": {"sk": {"S": [{"prefix": "PERIOD#"}]}}},
+    }
+
+
+@pytest.mark.parametrize("listener", ["Thresholds", "Announcements"])
+def test_one_bad_record_does_not_hold_up_or_lose_the_others(
+    listener: str, prod: Synthesized
+) -> None:
+    mapping = _mapping(listener, prod)
     assert mapping["StartingPosition"] == "TRIM_HORIZON"
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping["BisectBatchOnFunctionError"] is True
     assert 0 < mapping["MaximumRetryAttempts"] < 10_000
     letters = mapping["DestinationConfig"]["OnFailure"]["Destination"]
-    assert _named_by(letters, prod) == "FlowStack-prod-statements-dead-letters"
+    assert _named_by(letters, prod) == f"FlowStack-prod-{listener.lower()}-dead-letters"
+
+
+def test_no_table_s_stream_has_more_than_the_two_listeners_that_dynamodb_allows(
+    prod: Synthesized,
+) -> None:
+    mappings = prod.resources("AWS::Lambda::EventSourceMapping").values()
+    streams = [
+        json.dumps(mapping["EventSourceArn"])
+        for mapping in mappings
+        if "StartingPosition" in mapping
+    ]
+    assert max(streams.count(stream) for stream in streams) == 2
 
 
 def test_the_bus_has_the_stage_s_name(prod: Synthesized, dev: Synthesized) -> None:

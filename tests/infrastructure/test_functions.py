@@ -61,6 +61,9 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     ("MonthEnd", USAGE): {"GetItem", "PutItem", "UpdateItem", "Query"},
     ("Close", ACCOUNTS): {"BatchGetItem", "PutItem"},
     ("Close", USAGE): {*CLOSING, "GetItem"},
+    ("Thresholds", ACCOUNTS): {"BatchGetItem", "ConditionCheckItem"},
+    ("Thresholds", USAGE): {"PutItem"},
+    ("Announcements", USAGE): {"GetItem", "UpdateItem"},
     ("Rights", ACCOUNTS): EVERYTHING,
     ("Rights", SESSIONS): {"Query", "DeleteItem"},
     ("Rights", USAGE): EVERYTHING,
@@ -70,7 +73,10 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Webhooks", USAGE): {"GetItem", "PutItem"},
 }
 STREAM_READING = {"DescribeStream", "GetRecords", "GetShardIterator"}
-STREAM_READERS = {("Expiry", SESSIONS), ("Rollups", SESSIONS), ("Statements", USAGE)}
+STREAM_READERS = {
+    *(("Expiry", SESSIONS), ("Rollups", SESSIONS)),
+    *(("Thresholds", USAGE), ("Announcements", USAGE)),
+}
 CONSUMING = {
     *("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility"),
     *("GetQueueUrl", "GetQueueAttributes"),
@@ -93,7 +99,8 @@ QUEUES: dict[tuple[str, str], set[str]] = {
     ("MonthEnd", "MonthEndDeadLetters"): LEAVING,
     ("Close", "Closes"): {"SendMessage", *CONSUMING},
     ("Close", "ClosesDeadLetters"): {"SendMessage"},
-    ("Statements", "StatementsDeadLetters"): LEAVING,
+    ("Thresholds", "ThresholdsDeadLetters"): LEAVING,
+    ("Announcements", "AnnouncementsDeadLetters"): LEAVING,
     ("Admin", "RightsSteps"): {"SendMessage"},
     ("Rights", "RightsSteps"): {"SendMessage", *CONSUMING},
     ("Alerts", "WebhooksQueue"): {"SendMessage"},
@@ -160,7 +167,7 @@ def test_a_function_is_told_the_tables_it_may_use_and_no_others(
 
 
 def test_a_function_that_reads_only_cannot_encrypt(prod: Synthesized) -> None:
-    for reader in ("Authorizer", "Usage", "Statements"):
+    for reader in ("Authorizer", "Usage"):
         keys = {
             action
             for role, actions, _ in prod.allowed()
@@ -196,16 +203,16 @@ def test_a_function_is_told_the_queues_it_may_use_and_no_others(
     assert told == used
 
 
-def test_only_the_statements_function_tells_the_bus_and_no_other_bus(prod: Synthesized) -> None:
+def test_only_the_announcements_function_tells_the_bus_and_no_other_bus(prod: Synthesized) -> None:
     callers = {
         role: resources
         for role, actions, resources in prod.allowed()
         if "events:PutEvents" in actions
     }
     ((role, (bus,)),) = callers.items()
-    assert role.startswith("StatementsRole")
+    assert role.startswith("AnnouncementsRole")
     assert bus["Fn::GetAtt"][0].startswith("Bus")
-    assert prod.environment("Statements")["EVENT_BUS_NAME"]["Ref"].startswith("Bus")
+    assert prod.environment("Announcements")["EVENT_BUS_NAME"]["Ref"].startswith("Bus")
 
 
 def test_only_functions_that_answer_messages_call_models_and_only_those_on_offer(

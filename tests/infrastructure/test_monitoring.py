@@ -22,7 +22,7 @@ WATCHED = [
     ),
     *(
         ("AWS/Lambda", "IteratorAge", {"FunctionName": f"FlowStack-prod-{function}"})
-        for function in ("expiry", "statements")
+        for function in ("expiry", "thresholds", "announcements")
     ),
     *(
         (
@@ -31,8 +31,8 @@ WATCHED = [
             {"QueueName": f"FlowStack-prod-{letters}-dead-letters"},
         )
         for letters in (
-            *("expiry", "request", "month-end", "steps", "closes", "statements"),
-            *("rights", "webhooks"),
+            *("expiry", "request", "month-end", "steps", "closes", "thresholds"),
+            *("announcements", "rights", "webhooks"),
         )
     ),
     ("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": "FlowStack-prod-steps"}),
@@ -125,7 +125,7 @@ def test_cloudwatch_can_use_the_key_of_the_encrypted_topic(prod: Synthesized) ->
         if statement["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
     ]
     assert permitted == [["kms:Decrypt", "kms:GenerateDataKey"]]
-    (policy,) = prod.resources("AWS::SNS::TopicPolicy").values()
+    policy = prod.named("AWS::SNS::TopicPolicy", "AlarmsPolicy")
     publishers = [
         statement["Principal"]
         for statement in policy["PolicyDocument"]["Statement"]

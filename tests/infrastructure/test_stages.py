@@ -14,7 +14,8 @@ from tests.infrastructure.synthesized import Synthesized
 
 FUNCTIONS = (
     *("Authorizer", "Conversation", "Worker", "Usage", "Byok", "Billing", "Vault", "Public"),
-    *("Alerts", "Admin", "Expiry", "MonthEnd", "Close", "Statements", "Rights", "Rollups", "Webhooks"),
+    *("Alerts", "Admin", "Expiry", "MonthEnd", "Close", "Announcements", "Rights"),
+    *("Rollups", "Webhooks", "Thresholds"),
 )
 
 

@@ -34,6 +34,11 @@ def every_kind(customer_id: str, periods: list[Period], sessions: int) -> list[d
             worker=string(CANARY),
         ),
         _item("usage", f"WEBHOOK_LOG#{customer_id}", "2026-11-15T12:00:00.000000Z#evt_1"),
+        _item(
+            *("accounts", customer, "ALERT_SETTINGS"),
+            thresholds={"L": [number(75)]},
+            email=string("ada@example.com"),
+        ),
         _item("accounts", customer, "PAYMENT", subscription_id=string(f"sub_{customer_id}")),
         _item("accounts", f"PAYMENTS#{customer_id}", f"sub_{customer_id}"),
         _item("accounts", f"PAYMENTS#{customer_id}", f"payer_{customer_id}"),
@@ -81,6 +86,11 @@ def every_kind(customer_id: str, periods: list[Period], sessions: int) -> list[d
             _item("usage", rollups, f"SLICE#{day}#a%23b#managed#bedrock#nova", sessions=number(1)),
             _item("usage", customer, f"PERIOD#{period.name}", sessions_used=number(sessions)),
             _item("usage", customer, f"STATEMENT#{period.name}", lines=string("[]")),
+            _item(
+                *("usage", customer, f"ALERT#{period.name}#075"),
+                threshold=number(75),
+                told={"SS": [CANARY]},
+            ),
         ]
         for session in range(sessions):
             session_id = f"ses_{customer_id}_{period.name}_{session:03d}"

@@ -286,6 +286,7 @@ class FakeApi:
         self.pending: dict[str, Any] | None = None
         self.usage = usage_document()
         self.advice = advice_document()
+        self.alert_settings: dict[str, Any] = {"thresholds": [75, 90, 95], "email": None}
         self.transport = httpx.MockTransport(self.handle)
 
     @property
@@ -331,7 +332,7 @@ class FakeApi:
             "/pricing": self._pricing,
             "/subscription": self._subscription,
             "/api/billing/history": self._history,
-            "/alerts": lambda asked: httpx.Response(200, content=asked.content or b"{}"),
+            "/alerts": self._alerts,
             "/budget": lambda asked: httpx.Response(
                 200, json=budget_document(**json.loads(asked.content or b"{}"))
             ),
@@ -373,6 +374,19 @@ class FakeApi:
         ids = [f"evt_{number}" for number in range(5)]
         page = [{"event_id": each, **delivered} for each in ids[start:end]]
         document = {"deliveries": page, "next_cursor": _cursor(end, ids)}
+        return httpx.Response(200, json=document)
+
+    def _alerts(self, asked: httpx.Request) -> httpx.Response:
+        if asked.method == "PUT":
+            self.alert_settings.update(json.loads(asked.content))
+        reached = {
+            "id": "alr_1_2026-11_075",
+            "threshold": 75,
+            "at": "2026-11-20T09:30:00.000Z",
+            "sessions_used": 750,
+            "sessions_limit": 1000,
+        }
+        document = {"period": "2026-11", **self.alert_settings, "alerts": [reached]}
         return httpx.Response(200, json=document)
 
     def _tier(self, _: httpx.Request) -> httpx.Response:

@@ -39,6 +39,7 @@ from flowstack_core.http.budget_routes import BudgetBody
 from flowstack_core.http.requests import stored_command
 from flowstack_core.services.accounts import AccountService
 from flowstack_core.services.admission import Admission, Ticket
+from flowstack_core.services.alerts import AlertService, ThresholdWatch
 from flowstack_core.services.byok import CredentialFinder, CredentialService
 from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.conversations import (
@@ -56,6 +57,7 @@ from flowstack_core.services.month_end import CloseWorker, MonthEndService
 from flowstack_core.services.own_limits import BudgetService, BudgetStanding
 from flowstack_core.services.ports import (
     AccountStore,
+    AlertStore,
     Clock,
     ClosingStore,
     Customer,
@@ -85,6 +87,7 @@ from tests.support.in_memory import (
     InMemoryUsageStore,
     Tables,
 )
+from tests.support.in_memory_alerts import InMemoryAlertStore
 from tests.support.in_memory_closing import (
     InMemoryClosingStore,
     InMemoryCustomerDirectory,
@@ -367,6 +370,10 @@ class World:
         self.credential_service = CredentialService(
             self.credentials, self.cipher, self.clock, Random(3).randbytes, self.retrier
         )
+        self.alerts: AlertStore = InMemoryAlertStore(self.tables)
+        alerts = self.alerts if self.faults is None else self.faults.wrap(self.alerts)
+        self.watch = ThresholdWatch(alerts, self.clock)
+        self.alert_service = AlertService(self.alerts, self.clock, self.clock, Random(5).randbytes)
         deferred: DeferredStore = InMemoryDeferredStore(self.tables)
         if self.faults is not None:
             deferred = self.faults.wrap(deferred)

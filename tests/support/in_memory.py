@@ -13,6 +13,7 @@ from datetime import datetime
 from threading import RLock
 from typing import Any
 
+from flowstack_core.domain.alerts import Alert, AlertSettings
 from flowstack_core.domain.api_keys import KeyRecord
 from flowstack_core.domain.deferred import DeferredRequest, Run, Status
 from flowstack_core.domain.idempotency import Claim
@@ -73,6 +74,10 @@ class Tables:
     credentials: dict[tuple[str, Provider], StoredCredentials] = field(default_factory=dict)
     own_limits: dict[str, OwnLimits] = field(default_factory=dict)
     budget_alerts: dict[tuple[str, Period], CeilingReached] = field(default_factory=dict)
+    alert_settings: dict[str, AlertSettings] = field(default_factory=dict)
+    alerts: dict[str, Alert] = field(default_factory=dict)
+    told: dict[str, set[str]] = field(default_factory=dict)
+    erased: set[str] = field(default_factory=set)
     deferred: dict[tuple[str, str], DeferredRequest] = field(default_factory=dict)
     bodies: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     webhooks: dict[str, WebhookEndpoint] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver
 
 from flowstack_core.domain.plans import Tier
+from flowstack_core.http.alert_routes import alerts_app
 from flowstack_core.http.billing_routes import billing_app
 from flowstack_core.http.byok_routes import byok_app
 from flowstack_core.http.conversation_routes import conversation_app
@@ -39,6 +40,13 @@ def usage_app_of(world: World) -> APIGatewayRestResolver:
     )
 
 
+def alerts_app_of(world: World) -> APIGatewayRestResolver:
+    """Return the alerts function's routes over a world."""
+    return alerts_app(
+        lambda: world.alert_service, lambda: world.webhook_service, lambda: world.budget_service
+    )
+
+
 class WholeApi:
     """A WSGI application (PEP 3333) that hands each request to the function that has its path.
 
@@ -58,6 +66,7 @@ class WholeApi:
         billing = billing_app(lambda: world.subscription_service, lambda: world.statement_service)
         messages = doors(conversation_app(*conversations), openai_app(*conversations))
         usage = entry_point(usage_app_of(world))
+        alerts = entry_point(alerts_app_of(world))
         public = entry_point(public_app(lambda: "test"))
         self._functions: dict[str, HttpFunction] = {
             "/invoke": messages,
@@ -66,6 +75,8 @@ class WholeApi:
             "/v1": messages,
             "/usage": usage,
             "/tier-info": usage,
+            "/alerts": alerts,
+            "/budget": alerts,
             "/subscription": entry_point(billing),
             "/api/billing": entry_point(billing),
             "/api/byok-credentials": entry_point(byok_app(lambda: world.credential_service)),

@@ -21,6 +21,7 @@ from flowstack_admin.main import app as admin_app
 from flowstack_core.http import (
     admin_bodies,
     admin_routes,
+    alert_routes,
     billing_documents,
     billing_routes,
     budget_routes,
@@ -134,6 +135,7 @@ def test_the_operators_routes_are_those_that_there_are() -> None:
         not_called,
         not_called,
         history=not_called,
+        alerts=not_called,
         subscriptions=not_called,
         statements=not_called,
         closings=not_called,
@@ -212,7 +214,7 @@ def test_the_runbook_has_every_command_of_flowstack_admin() -> None:
 def model_named(name: str) -> type[BaseModel]:
     modules = (
         *(requests, documents, admin_bodies, billing_documents, billing_routes, openai_errors),
-        *(vault_requests, budget_routes, webhook_documents),
+        *(vault_requests, budget_routes, webhook_documents, alert_routes),
     )
     found: type[BaseModel] = next(
         getattr(module, name) for module in modules if hasattr(module, name)

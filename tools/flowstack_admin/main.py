@@ -297,6 +297,26 @@ def show_usage(context: typer.Context, customer_id: CustomerId, *, json_: Json =
     output_of(context, json_).answer(usage, facts(*rendering.usage_rows(usage)))
 
 
+@usage_app.command("alerts")
+@reported
+def show_alerts(
+    context: typer.Context,
+    customer_id: CustomerId,
+    period: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM", help="The period; by default the present one.")
+    ] = None,
+    *,
+    json_: Json = False,
+) -> None:
+    """Show of which shares of its limit a customer is told, and was told."""
+    answer = client_of(context).get(customer_path(customer_id, "/alerts"), {"period": period})
+    names = ("threshold", "at", "sessions_used", "sessions_limit", "id")
+    rows = [[alert[name] for name in names] for alert in answer["alerts"]]
+    columns = ("percent", "at", "sessions used", "session limit", "id")
+    alerts = listing(columns, rows) if rows else note("There are no alerts here.", "dim")
+    output_of(context, json_).answer(answer, facts(*rendering.alert_rows(answer)), alerts)
+
+
 @usage_app.command("audit")
 @reported
 def audit_usage(

@@ -281,6 +281,15 @@ def advice_row(advice: dict[str, Any]) -> tuple[object, ...]:
     return advice["type"], saved, advice["suggested_tier"], advice["message"]
 
 
+def alert_rows(answer: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return of what a customer is told, and where besides its webhook."""
+    return [
+        ("period", answer["period"]),
+        ("told at", ", ".join(f"{threshold} %" for threshold in answer["thresholds"])),
+        ("mail to", answer["email"]),
+    ]
+
+
 def audit_verdict(audit: dict[str, Any]) -> Text:
     """Say whether a count is right."""
     drift = audit["drift"]

@@ -16,7 +16,6 @@ from aws_lambda_powertools.event_handler.openapi.models import (
 from flowstack_core import __version__
 from flowstack_core.http.alert_routes import alerts_app
 from flowstack_core.http.billing_routes import billing_app
-from flowstack_core.http.budget_routes import add_budget_routes
 from flowstack_core.http.byok_routes import byok_app
 from flowstack_core.http.conversation_routes import conversation_app
 from flowstack_core.http.openai_routes import openai_app
@@ -41,16 +40,13 @@ def openapi_document() -> dict[str, Any]:
     whole: dict[str, Any] = {}
     public = public_app(lambda: "")
     openai = openai_app(_not_called, _not_called)
-    alerts = create_app()
-    add_budget_routes(alerts, _not_called)
     for app in (
         conversation_app(_not_called, _not_called),
         usage_app(_not_called, _not_called, _not_called, _not_called),
         byok_app(_not_called),
         billing_app(_not_called, _not_called),
-        alerts,
         vault_app(_not_called, _not_called),
-        alerts_app(_not_called),
+        alerts_app(_not_called, _not_called, _not_called),
         openai,
         public,
     ):

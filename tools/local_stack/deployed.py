@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 TABLES = ("accounts", "sessions", "usage", "vault")
 FUNCTIONS = (
     *("authorizer", "conversation", "worker", "usage", "byok", "billing", "public", "admin"),
-    *("expiry", "month_end", "close", "statements", "rights", "rollups"),
+    *("expiry", "month_end", "close", "thresholds", "announcements", "rights"),
+    *("alerts", "rollups", "webhooks", "vault"),
 )
 TABLE_TYPES = ("AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable")
 

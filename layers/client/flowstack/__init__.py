@@ -7,6 +7,8 @@ from flowstack.agent_state import AgentSettings
 from flowstack.async_agent import AsyncAgent
 from flowstack.billing import AsyncBillingManager, BillingManager
 from flowstack.documents import (
+    Alert,
+    Alerts,
     Answer,
     Budget,
     DayAhead,
@@ -67,6 +69,8 @@ __all__ = [
     "APITimeoutError",
     "Agent",
     "AgentSettings",
+    "Alert",
+    "Alerts",
     "Answer",
     "AsyncAgent",
     "AsyncBillingManager",

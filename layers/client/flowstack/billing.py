@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, Literal, TypedDict, Unpack
 
 from flowstack.documents import (
+    Alerts,
     Budget,
     Document,
     Forecast,
@@ -50,6 +51,21 @@ class BudgetSettings(TypedDict, total=False):
     action: Literal["warn", "block"]
     session_turn_cap: int | None
     session_token_cap: int | None
+
+
+class AlertSettings(TypedDict, total=False):
+    """What `set_alerts` changes; what is left out stays.
+
+    Attributes
+    ----------
+    thresholds
+        Whole percents of the session limit.
+    email
+        Where mail about alerts goes, ``None`` for no mail.
+    """
+
+    thresholds: Sequence[int]
+    email: str | None
 
 
 class BillingManager:
@@ -156,12 +172,12 @@ class BillingManager:
         """Return what a change would do, without doing it."""
         return self._client.run(preview(action, tier))
 
-    def alerts(self) -> Document:
-        """Return at which shares of the limit there is an alert, and where it goes."""
+    def alerts(self) -> Alerts:
+        """Return at which shares of the limit there is an alert, and this period's alerts."""
         return self._client.run(alerts())
 
-    def set_alerts(self, **settings: Any) -> Document:
-        """Change the settings of alerts, such as ``thresholds=[75, 90]``."""
+    def set_alerts(self, **settings: Unpack[AlertSettings]) -> Alerts:
+        """Change the settings of alerts, such as ``thresholds=[75, 90]``; others stay."""
         return self._client.run(set_alerts(settings))
 
     def budget(self) -> Budget:
@@ -297,12 +313,12 @@ class AsyncBillingManager:
         """Return what a change would do, without doing it."""
         return await self._client.run(preview(action, tier))
 
-    async def alerts(self) -> Document:
-        """Return at which shares of the limit there is an alert, and where it goes."""
+    async def alerts(self) -> Alerts:
+        """Return at which shares of the limit there is an alert, and this period's alerts."""
         return await self._client.run(alerts())
 
-    async def set_alerts(self, **settings: Any) -> Document:
-        """Change the settings of alerts, such as ``thresholds=[75, 90]``."""
+    async def set_alerts(self, **settings: Unpack[AlertSettings]) -> Alerts:
+        """Change the settings of alerts, such as ``thresholds=[75, 90]``; others stay."""
         return await self._client.run(set_alerts(settings))
 
     async def budget(self) -> Budget:
@@ -410,14 +426,14 @@ def preview(action: Change, tier: str | None = None) -> Operation[Document]:
     )
 
 
-def alerts() -> Operation[Document]:
+def alerts() -> Operation[Alerts]:
     """Return the operation behind ``GET /alerts``."""
-    return Operation("GET", "/alerts", Document.model_validate)
+    return Operation("GET", "/alerts", Alerts.model_validate)
 
 
-def set_alerts(settings: Mapping[str, Any]) -> Operation[Document]:
+def set_alerts(settings: AlertSettings) -> Operation[Alerts]:
     """Return the operation behind ``PUT /alerts``."""
-    return Operation("PUT", "/alerts", Document.model_validate, body=settings)
+    return Operation("PUT", "/alerts", Alerts.model_validate, body=settings)
 
 
 def budget() -> Operation[Budget]:

@@ -419,6 +419,32 @@ class Budget(Document):
     notice: str | None = None
 
 
+class Alert(Document):
+    """A share of the period's sessions that was reached: ``threshold`` percent of them."""
+
+    id: str
+    threshold: int
+    at: datetime | None = None
+    sessions_used: int | None = None
+    sessions_limit: int | None = None
+
+
+class Alerts(Document):
+    """At which shares of the limit there is an alert, and the alerts of the present period.
+
+    Attributes
+    ----------
+    email
+        Where mail about them goes; ``None`` where none is sent.
+    """
+
+    thresholds: list[int] = Field(default_factory=list)
+    email: str | None = None
+    period: str | None = None
+    alerts: list[Alert] = Field(default_factory=list)
+    webhook: Webhook | None = None
+
+
 class StoredCredential(Document):
     """Credentials that FlowStack keeps for a provider; their values come back masked only.
 

@@ -28,7 +28,7 @@ from flowstack_core.services.admission import Admission
 from flowstack_core.services.authorization import AuthorizationService
 from flowstack_core.services.conversations import ConversationService
 from flowstack_core.services.expiry import ExpiryService
-from flowstack_core.services.ports import CustomerClocks, EventPublisher, WebhookOutbox
+from flowstack_core.services.ports import AlertMail, CustomerClocks, WebhookOutbox
 from flowstack_core.services.retrying import Retrier
 from flowstack_core.services.usage import UsageService
 from flowstack_core.settings import settings
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
     from mypy_boto3_sqs import SQSClient
 
+    from flowstack_core.adapters.dynamodb_alerts import DynamoDBAlertStore
     from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
     from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
     from flowstack_core.adapters.dynamodb_customer_data import DynamoDBCustomerData
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from flowstack_core.adapters.sqs_month_end import SQSMonthEndQueue
     from flowstack_core.adapters.sqs_webhooks import SqsWebhookQueue
     from flowstack_core.services.accounts import AccountService
+    from flowstack_core.services.alerts import AlertService, ThresholdWatch
+    from flowstack_core.services.announcing import Announcer
     from flowstack_core.services.byok import CredentialService
     from flowstack_core.services.closing import ClosingService
     from flowstack_core.services.deferred import DeferredRequests, DeferredRunner
@@ -383,12 +386,52 @@ def close_worker() -> CloseWorker:
     )
 
 
-@cache
-def event_publisher() -> EventPublisher:
-    """Return the bus of the stage."""
-    from flowstack_core.adapters.eventbridge import EventBridgePublisher  # noqa: PLC0415
+def _alerts(client: DynamoDBClient) -> DynamoDBAlertStore:
+    from flowstack_core.adapters.dynamodb_alerts import DynamoDBAlertStore  # noqa: PLC0415
 
-    return EventBridgePublisher(boto3.client("events"), settings().event_bus_name)
+    return DynamoDBAlertStore(client, settings().accounts_table, settings().usage_table)
+
+
+@cache
+def threshold_watch() -> ThresholdWatch:
+    """Return what notices that thresholds are reached."""
+    from flowstack_core.services.alerts import ThresholdWatch  # noqa: PLC0415
+
+    client = patient_client()
+    return ThresholdWatch(_alerts(client), _clocks(client))
+
+
+@cache
+def alert_service() -> AlertService:
+    """Return the service behind ``/alerts``."""
+    from flowstack_core.services.alerts import AlertService  # noqa: PLC0415
+
+    client = patient_client()
+    return AlertService(_alerts(client), _clocks(client), SystemClock(), os.urandom)
+
+
+def _alert_mail() -> AlertMail | None:
+    if not settings().alert_sender:
+        return None
+    from flowstack_core.adapters.ses_alerts import SesAlertMail  # noqa: PLC0415
+
+    return SesAlertMail(boto3.client("sesv2"), settings().alert_sender)
+
+
+@cache
+def announcer() -> Announcer:
+    """Return what tells of statements and alerts."""
+    from flowstack_core.adapters.eventbridge import EventBridgePublisher  # noqa: PLC0415
+    from flowstack_core.adapters.sns_alerts import SnsAlertTopic  # noqa: PLC0415
+    from flowstack_core.services.announcing import Announcer  # noqa: PLC0415
+
+    return Announcer(
+        _alerts(patient_client()),
+        EventBridgePublisher(boto3.client("events"), settings().event_bus_name),
+        SnsAlertTopic(boto3.client("sns"), settings().alert_topic),
+        webhook_outbox(),
+        _alert_mail(),
+    )
 
 
 @cache

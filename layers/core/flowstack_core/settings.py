@@ -26,6 +26,12 @@ class Settings:
         Where the signing secret is kept, not the secret.
     credentials_key
         The KMS key that seals stored credentials, for the functions that may use it.
+    alert_topic
+        The topic of the operators for customers' alerts.
+    alert_sender
+        The address that mail to customers comes from; empty where none is sent.
+    webhooks_queue_url
+        Where events for customers' webhooks go; empty where there are none.
     loopback_egress
         Whether customers' hosts may be on this machine, without TLS; on a local stage only.
     vendors_endpoint
@@ -46,6 +52,9 @@ class Settings:
     closes_dead_letters_url: str = ""
     deferred_queue_url: str = ""
     event_bus_name: str = ""
+    alert_topic: str = ""
+    alert_sender: str = ""
+    webhooks_queue_url: str = ""
     stripe_webhook_secret: str = ""
     credentials_key: str = ""
     loopback_egress: bool = False
@@ -74,6 +83,9 @@ class Settings:
             closes_dead_letters_url=environment.get("CLOSES_DEAD_LETTERS_URL", ""),
             deferred_queue_url=environment.get("DEFERRED_QUEUE_URL", ""),
             event_bus_name=environment.get("EVENT_BUS_NAME", ""),
+            alert_topic=environment.get("ALERT_TOPIC", ""),
+            alert_sender=environment.get("ALERT_SENDER", ""),
+            webhooks_queue_url=environment.get("WEBHOOKS_QUEUE_URL", ""),
             stripe_webhook_secret=environment.get("STRIPE_WEBHOOK_SECRET", ""),
             credentials_key=environment.get("CREDENTIALS_KEY", ""),
             # Whatever a function elsewhere is told, it never goes where only it can go.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -153,6 +153,7 @@ def test_a_name_in_a_path_leads_nowhere_else(agent: Agent, api: FakeApi) -> None
 
 def test_alerts_and_the_budget_are_set(agent: Agent, api: FakeApi) -> None:
     assert agent.billing.set_alerts(thresholds=[75, 90])["thresholds"] == [75, 90]
+    assert api.bodies[-1] == {"thresholds": [75, 90]}
     assert agent.billing.set_budget(monthly_ceiling=Money("49.90")).monthly_ceiling == Money(
         "49.90"
     )
@@ -241,6 +242,17 @@ def test_of_a_budget_only_what_is_named_is_sent(agent: Agent, api: FakeApi) -> N
     ]
 
 
+def test_alerts_are_typed_and_what_is_not_named_is_not_sent(agent: Agent, api: FakeApi) -> None:
+    found = agent.billing.set_alerts(email="ada@example.com")
+    assert (found.thresholds, found.email, found.period) == (
+        *([75, 90, 95], "ada@example.com"),
+        "2026-11",
+    )
+    (alert,) = found.alerts
+    assert (alert.threshold, alert.sessions_used, alert.sessions_limit) == (75, 750, 1000)
+    assert alert.at == datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
+    assert agent.billing.set_alerts(email=None).email is None
+    assert api.bodies == [{"email": "ada@example.com"}, {"email": None}]
 
 
 def test_an_answer_that_makes_no_sense_is_said_to_make_none(agent: Agent, api: FakeApi) -> None:

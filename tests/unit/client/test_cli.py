@@ -176,6 +176,24 @@ def test_the_subscription_is_shown_shrunk_cancelled_and_kept(shell: Shell, api: 
     assert shell.json("subscription", "show")["pending_change"]["tier"] == "free"
 
 
+def test_alerts_are_shown_and_chosen(shell: Shell, api: FakeApi) -> None:
+    said = shell("alerts", "show").stdout
+    for part in ("75 %, 90 %, 95 %", "2026-11", "2026-11-20 09:30 UTC", "750", "1,000"):
+        assert part in said
+    shell("alerts", "set", "--threshold", "50", "--threshold", "100")
+    shell("alerts", "set", "--email", "ada@example.com")
+    assert api.bodies[1:] == [{"thresholds": [50, 100]}, {"email": "ada@example.com"}]
+    document = shell.json("alerts", "set", "--no-email")
+    assert api.bodies[-1] == {"email": None}
+    assert (document["thresholds"], document["email"]) == ([50, 100], None)
+    assert shell("alerts", "set", "--threshold", "101").exit_code == 2
+
+
+def test_a_month_without_alerts_says_so(shell: Shell, api: FakeApi) -> None:
+    api.says(httpx.Response(200, json={"thresholds": [75], "alerts": []}))
+    assert "No alert in this period" in shell("alerts", "show").stdout
+
+
 def test_nothing_is_shrunk_or_cancelled_unless_it_is_meant(shell: Shell, api: FakeApi) -> None:
     for command in (["downgrade", "free"], ["cancel"]):
         assert shell("subscription", *command, stdin="n\n").exit_code == 1

@@ -110,6 +110,7 @@ class Admin:
             lambda: self.world.account_service,
             lambda: self.world.usage_service,
             history=lambda: self.world.history_service,
+            alerts=lambda: self.world.alert_service,
             subscriptions=lambda: self.world.subscription_service,
             statements=lambda: self.world.statement_service,
             closings=lambda: self.world.closing_service,

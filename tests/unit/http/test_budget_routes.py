@@ -12,12 +12,12 @@ import pytest
 
 from flowstack_core.domain.messages import TokenUsage
 from flowstack_core.domain.own_limits import SessionCaps
-from flowstack_core.http.budget_routes import add_budget_routes
 from flowstack_core.http.documents import BudgetDocument, ErrorEnvelope
 from flowstack_core.http.openai_errors import OpenAIErrorDocument
-from flowstack_core.http.resolver import create_app, entry_point
+from flowstack_core.http.resolver import entry_point
 from tests.support.fakes import World, model_answer
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
+from tests.support.whole_api import alerts_app_of
 from tests.unit.http.conftest import ConversationApi
 
 
@@ -28,9 +28,7 @@ class BudgetApi:
     world: World
 
     def __post_init__(self) -> None:
-        app = create_app()
-        add_budget_routes(app, lambda: self.world.budget_service)
-        self._handler = entry_point(app)
+        self._handler = entry_point(alerts_app_of(self.world))
 
     def send(self, method: str, body: Any = None) -> HttpResponse:
         """Send a request."""

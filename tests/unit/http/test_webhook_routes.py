@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from flowstack_core.domain.webhooks import Delivery, Reply, WebhookEvent
-from flowstack_core.http.alert_routes import alerts_app
 from flowstack_core.http.documents import ErrorEnvelope
 from flowstack_core.http.resolver import entry_point, logger
 from flowstack_core.http.webhook_documents import (
@@ -22,6 +21,7 @@ from flowstack_core.http.webhook_documents import (
 )
 from tests.support.fakes import NOON, World
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
+from tests.support.whole_api import alerts_app_of
 from tests.support.in_memory_webhooks import InMemoryDeliveryLog
 from tests.unit.http.conftest import Admin
 
@@ -34,7 +34,7 @@ class WebhookApi:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._handler = entry_point(alerts_app(lambda: world.webhook_service))
+        self._handler = entry_point(alerts_app_of(world))
 
     def send(
         self,

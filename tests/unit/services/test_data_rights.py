@@ -151,7 +151,7 @@ def test_an_archive_has_everything_of_its_customer_and_nothing_of_others() -> No
     assert {name.split("/")[0] for name in files} == {
         *("transcripts", "conversations", "sessions", "vault", "credentials", "payments"),
         *("requests", "payers", "days", "slices", "budget_alerts"),
-        *("webhook", "webhook_deliveries"),
+        *("webhook", "webhook_deliveries", "alerts", "alert_settings"),
         *("keys", "usage", "statements", "acts", "subscription", "customer", "manifest.json"),
     }
     assert len(rows(files, "transcripts")) == len(rows(files, "sessions")) == 3
@@ -174,6 +174,8 @@ def test_an_archive_has_everything_of_its_customer_and_nothing_of_others() -> No
     assert rows(files, "webhook_deliveries") == [{"event_id": "evt_1", "data": {"threshold": 75}}]
     assert rows(files, "payers") == [{"payer_id": "payer_cus_1", "customer_id": "cus_1"}]
     assert rows(files, "acts")[0]["after"] == {"tier": "starter"}
+    assert rows(files, "alerts") == [{"threshold": 75}]
+    assert rows(files, "alert_settings") == [{"thresholds": [75], "email": "ada@example.com"}]
     assert OTHER.encode() not in b"".join(files.values())
 
 

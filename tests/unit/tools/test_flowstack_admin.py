@@ -23,12 +23,13 @@ from typer.testing import CliRunner, Result
 from flowstack_admin.client import AdminClient, find_connection_file
 from flowstack_admin.failures import CannotConnectError, RefusedError, UsageError
 from flowstack_admin.main import app
+from flowstack_core.domain.alerts import Alert
 from flowstack_core.domain.api_keys import parse_key
 from flowstack_core.domain.rollups import DaySlice, Route
 from flowstack_core.domain.webhooks import Delivery, Reply, Step, WebhookEvent
 from flowstack_core.http.admin_routes import admin_app
 from flowstack_core.services.subscriptions import cancellation
-from tests.support.fakes import Budget, World, at
+from tests.support.fakes import NOON, NOVEMBER, Budget, World, at
 from tests.support.http_events import LambdaContext, http_event, response_of
 from tests.support.in_memory_webhooks import InMemoryDeliveryLog
 from tests.support.local_http import LocalHandler, LocalServer
@@ -127,6 +128,7 @@ def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operat
         lambda: world.account_service,
         lambda: world.usage_service,
         history=lambda: world.history_service,
+        alerts=lambda: world.alert_service,
         subscriptions=lambda: world.subscription_service,
         statements=lambda: world.statement_service,
         closings=lambda: world.closing_service,
@@ -295,6 +297,17 @@ def test_a_credit_is_given_with_its_reason(operator: Operator) -> None:
     text = operator.text("audit", customer_id)
     assert "reason: outage of 12 November" in text
     assert "arn:aws:iam::000000000000:user/ada" in text
+
+
+def test_a_customers_alerts_are_shown(operator: Operator) -> None:
+    customer_id = operator.customer()
+    assert "There are no alerts here" in operator.text("usage", "alerts", customer_id)
+    operator.world.alerts.keep(Alert(customer_id, NOVEMBER, 75, NOON, 750, 1_000))
+    said = operator.text("usage", "alerts", customer_id)
+    for part in ("75 %, 90 %, 95 %", "2026-11-15T12:00:00.000Z", "750", "1,000"):
+        assert part in said
+    document = operator.json("usage", "alerts", customer_id, "--period", "2026-10")
+    assert (document["period"], document["alerts"]) == ("2026-10", [])
 
 
 def test_a_credit_whose_answer_was_lost_can_be_repeated_and_counts_once(

@@ -18,7 +18,7 @@ import typer
 from rich.markdown import Markdown
 
 from flowstack.agent import Agent
-from flowstack.billing import BillingManager, BudgetSettings
+from flowstack.billing import AlertSettings, BillingManager, BudgetSettings
 from flowstack.cli import output
 from flowstack.cli.output import Output, facts, listing, note
 from flowstack.documents import Answer
@@ -55,11 +55,13 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 subscription_app = _group("See, shrink, cancel or keep the subscription.")
+alerts_app = _group("Be told, once each, at shares of the limit.")
 budget_app = _group("Limit a month's cost, and how far a session goes.")
 vault_app = _group("Keep documents.")
 byok_app = _group("Keep your own keys at providers.")
 app.add_typer(subscription_app, name="subscription")
 app.add_typer(budget_app, name="budget")
+app.add_typer(alerts_app, name="alerts")
 app.add_typer(vault_app, name="vault")
 app.add_typer(byok_app, name="byok")
 
@@ -359,6 +361,37 @@ def set_budget(
         settings["action"] = "block" if block else "warn"
     found = context.obj.billing().set_budget(**settings)
     _output(context, json_=json_).answer(found, *output.budget_parts(found))
+
+
+@alerts_app.command("show")
+@_reported
+def show_alerts(context: typer.Context, *, json_: Json = False) -> None:
+    """Show at which shares of the limit there is an alert, and this month's alerts."""
+    found = context.obj.billing().alerts()
+    _output(context, json_=json_).answer(found, *output.alerts_parts(found))
+
+
+@alerts_app.command("set")
+@_reported
+def set_alerts(
+    context: typer.Context,
+    threshold: Annotated[
+        list[int] | None,
+        typer.Option(min=1, max=100, help="A percentage of the limit; give it several times."),
+    ] = None,
+    email: Annotated[str | None, typer.Option(help="Where mail about alerts goes.")] = None,
+    *,
+    no_email: Annotated[bool, typer.Option("--no-email", help="Send no mail.")] = False,
+    json_: Json = False,
+) -> None:
+    """Choose at which shares of the limit there is an alert; what is not named stays."""
+    settings: AlertSettings = {}
+    if threshold:
+        settings["thresholds"] = threshold
+    if no_email or email is not None:
+        settings["email"] = None if no_email else email
+    found = context.obj.billing().set_alerts(**settings)
+    _output(context, json_=json_).answer(found, *output.alerts_parts(found))
 
 
 def _make_sure(question: str, *, yes: bool) -> None:

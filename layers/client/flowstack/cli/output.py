@@ -15,6 +15,7 @@ from rich.text import Text
 
 from flowstack.costs import estimate_monthly_cost, project_monthly_usage
 from flowstack.documents import (
+    Alerts,
     Budget,
     Document,
     Forecast,
@@ -227,3 +228,15 @@ def budget_parts(budget: Budget) -> list[RenderableType]:
     reached = [note("The ceiling is reached.", "red")] if budget.reached else []
     notice = [] if budget.notice is None else [note(budget.notice, "yellow")]
     return [facts(*rows), *reached, *notice]
+
+
+def alerts_parts(found: Alerts) -> list[RenderableType]:
+    """Return what there will be an alert at, and what there was one of."""
+    thresholds = ", ".join(f"{threshold} %" for threshold in found.thresholds)
+    settings = facts(("alerts at", thresholds), ("mail to", found.email), ("period", found.period))
+    columns = ("reached", "at", "sessions used", "of")
+    rows = [
+        (f"{alert.threshold} %", alert.at, alert.sessions_used, alert.sessions_limit)
+        for alert in found.alerts
+    ]
+    return [settings, listing(columns, rows) if rows else note("No alert in this period.", "dim")]

@@ -28,9 +28,15 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
+COUNTER_PREFIX = "PERIOD#"
+
+
 def counter_key(customer_id: str, period: Period) -> dict[str, Any]:
     """Return the key of a counter. The period is part of it: a new one starts at zero (Q3)."""
-    return {"pk": string(f"CUSTOMER#{customer_id}"), "sk": string(f"PERIOD#{period.name}")}
+    return {
+        "pk": string(f"CUSTOMER#{customer_id}"),
+        "sk": string(f"{COUNTER_PREFIX}{period.name}"),
+    }
 
 
 def subscription_key(customer_id: str) -> dict[str, Any]:

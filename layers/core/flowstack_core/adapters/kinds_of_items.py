@@ -205,6 +205,14 @@ KINDS: tuple[Kind, ...] = (
         sort_key_as="event_id",
     ),
     Kind("place of a delivery", "usage", "WEBHOOK_LOG#{customer}"),
+    Kind(
+        "alert settings",
+        "accounts",
+        "CUSTOMER#{customer}",
+        sort="ALERT_SETTINGS",
+        file="alert_settings",
+        shown=("thresholds", "email"),
+    ),
     Kind("test clock", "accounts", "CUSTOMER#{customer}", sort="TEST_CLOCK"),
     Kind(
         "counter",
@@ -217,6 +225,14 @@ KINDS: tuple[Kind, ...] = (
             *("credited_sessions", "tier", "tiers", "price_cents", "closed_at"),
             *("budget_told_at", "budget_block"),
         ),
+    ),
+    Kind(
+        "alert",
+        "usage",
+        "CUSTOMER#{customer}",
+        sort="ALERT#",
+        file="alerts",
+        shown=("period", "threshold", "at", "sessions_used", "session_limit"),
     ),
     Kind("adjustments", "usage", "CUSTOMER#{customer}", sort="ADJUSTMENTS"),
     Kind(

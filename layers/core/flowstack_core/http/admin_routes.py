@@ -35,6 +35,7 @@ from flowstack_core.http.usage_history import (
     history_query,
 )
 from flowstack_core.services.accounts import AccountService, CustomerClock, IssuedKey
+from flowstack_core.services.alerts import AlertService, alerts_document
 from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.documents import subscription_document
 from flowstack_core.services.erasures import ErasureService
@@ -128,6 +129,7 @@ def admin_app(
     usage: Callable[[], UsageService],
     *,
     history: Callable[[], HistoryService],
+    alerts: Callable[[], AlertService],
     subscriptions: Callable[[], SubscriptionService],
     statements: Callable[[], StatementService],
     closings: Callable[[], ClosingService],
@@ -150,6 +152,7 @@ def admin_app(
     _add_usage(app, usage)
     _add_history(app, accounts, history)
     _add_outlook(app, forecasts, recommendations)
+    _add_alerts(app, accounts, alerts)
     add_billing_routes(app, accounts, subscriptions, statements, closings)
     add_month_end_routes(app, month_end)
     add_data_rights_routes(app, exports, erasures)
@@ -289,6 +292,23 @@ def _add_outlook(
     def advice(customer_id: CustomerId) -> Response[Any]:
         operator_of(app)
         document = recommendations().recommendations_document(customer_id)
+        return json_response(200, {"customer_id": customer_id, **document})
+
+
+def _add_alerts(
+    app: APIGatewayRestResolver,
+    accounts: Callable[[], AccountService],
+    alerts: Callable[[], AlertService],
+) -> None:
+    @app.get("/admin/customers/<customer_id>/alerts")
+    def show(
+        customer_id: CustomerId,
+        period: Annotated[str | None, Query(pattern=PERIOD_PATTERN)] = None,
+    ) -> Response[Any]:
+        operator_of(app)
+        accounts().customer(customer_id)  # refuses who does not exist
+        named = None if period is None else Period.parse(period)
+        document = alerts_document(alerts().overview(customer_id, named))
         return json_response(200, {"customer_id": customer_id, **document})
 
 

@@ -1,9 +1,10 @@
-"""Statements and subscriptions as plain documents: for the API, the audit trail and events."""
+"""Statements, subscriptions and alerts as plain documents: for the API, the audit trail, events."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from flowstack_core.domain.alerts import Alert
 from flowstack_core.domain.periods import instant
 from flowstack_core.domain.statements import CURRENCY, Line, Statement
 from flowstack_core.domain.subscriptions import PendingChange, Subscription, Terms
@@ -97,4 +98,54 @@ def _line_document(line: Line) -> dict[str, Any]:
         "sessions": line.sessions,
         "amount_cents": line.amount_cents,
         "amount": line.amount_cents / 100,
+    }
+
+
+def alert_document(alert: Alert) -> dict[str, Any]:
+    """Render an alert."""
+    return {
+        "id": alert.alert_id,
+        "threshold": alert.threshold,
+        "at": instant(alert.at),
+        "sessions_used": alert.sessions_used,
+        "sessions_limit": alert.session_limit,
+    }
+
+
+# --- events: what happened, under an id that is the same however often it is told ----------------
+
+
+def period_closed_event(statement: Statement) -> dict[str, Any]:
+    """Render the closing of a period."""
+    return {
+        "event_id": f"evt_period_closed_{statement.statement_id}",
+        "customer_id": statement.customer_id,
+        "period": statement.period.name,
+        "statement": statement_document(statement),
+    }
+
+
+def budget_reached_event(alert: BudgetAlert) -> dict[str, Any]:
+    """Render that a customer's own ceiling was reached."""
+    reached = alert.reached
+    return {
+        "event_id": alert.event_id,
+        "customer_id": alert.customer_id,
+        "period": alert.period.name,
+        "budget": {
+            "at": instant(reached.at),
+            "monthly_ceiling": reached.ceiling_cents / 100,
+            "spent": reached.spent_cents / 100,
+            "action": reached.action.value,
+        },
+    }
+
+
+def usage_alert_event(alert: Alert) -> dict[str, Any]:
+    """Render that a threshold was reached."""
+    return {
+        "event_id": f"evt_usage_alert_{alert.alert_id}",
+        "customer_id": alert.customer_id,
+        "period": alert.period.name,
+        "alert": alert_document(alert),
     }

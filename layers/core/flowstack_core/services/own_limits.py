@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 from flowstack_core.domain.errors import ConflictError, NotFoundError
 from flowstack_core.domain.own_limits import (
-    BudgetAlert,
     CeilingReached,
     OwnLimits,
     Prices,
@@ -196,20 +195,6 @@ def budget_document(standing: BudgetStanding) -> dict[str, Any]:
         },
         "reached": standing.reached is not None,
         "notice": _notice(standing),
-    }
-
-
-def budget_reached_event(alert: BudgetAlert) -> dict[str, Any]:
-    """Render that a ceiling was reached, for the bus and for webhooks (``budget.reached``)."""
-    reached = alert.reached
-    return {
-        "event_id": alert.event_id,
-        "customer_id": alert.customer_id,
-        "period": alert.period.name,
-        "at": instant(reached.at),
-        "monthly_ceiling": reached.ceiling_cents / 100,
-        "spent": reached.spent_cents / 100,
-        "action": reached.action.value,
     }
 
 
