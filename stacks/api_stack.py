@@ -179,16 +179,6 @@ class ApiStack(FunctionStack):
             ],
         )
 
-    def _alerts_function(self, data: DataStack) -> StageFunction:
-        return self._function(
-            "Alerts",
-            name="alerts",
-            description="/alerts: of what customers want to be told, and of what they were",
-            timeout=Duration.seconds(10),
-            memory_mb=512,
-            tables=[data.accounts.access("GetItem", "PutItem"), data.usage.access("Query")],
-        )
-
     def _vault_function(self, data: DataStack) -> StageFunction:
         tables = [data.vault.access("GetItem", "PutItem", "DeleteItem", "BatchWriteItem", "Query")]
         if self._stage.test_clocks:

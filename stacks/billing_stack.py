@@ -56,7 +56,7 @@ WRITTEN = {
         }
     },
 }
-"""A new statement, alert or reached ceiling; counters and the books of the month end are of no interest."""
+"""What is told: a new statement, alert or reached ceiling. Nothing else is of interest."""
 
 
 class BillingStack(FunctionStack):

@@ -1781,6 +1781,9 @@ TRAPS = (
         (
             f"{FORECASTS}::test_a_new_period_starts_at_zero_and_keeps_the_pace",
             f"{ADVICE}::test_the_last_period_is_not_counted_against_this_ones_limit",
+        ),
+    ),
+    Trap(
         "An alert on every request, or only one for all customers",
         (
             f"{ALERT_TESTS}::test_a1_records_that_come_again_alert_no_more",

@@ -26,6 +26,7 @@ from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
 from flowstack_core.adapters.dynamodb_codec import read_instant
 from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
 from flowstack_core.adapters.dynamodb_month_end import DynamoDBMonthEndStore
+from flowstack_core.adapters.dynamodb_own_limits import DynamoDBOwnLimitsStore
 from flowstack_core.adapters.dynamodb_sessions import (
     DynamoDBSessionStore,
     decode_session,
@@ -199,6 +200,7 @@ class Life:
         self.closings = DynamoDBClosingStore(client, usage_table, accounts_table, test_clocks=False)
         runs = DynamoDBMonthEndStore(client, usage_table)
         credentials = DynamoDBCredentialStore(client, accounts_table)
+        own_limits = DynamoDBOwnLimitsStore(client, accounts_table, usage_table)
         self.usage = usage
         clock, ids, random_bytes = self.clock, Ids(), Random(self.seed + 2).randbytes
         retrier = Retrier(
@@ -208,7 +210,7 @@ class Life:
         self.model = Model(Random(self.seed + 4), clock, self.faults)
         cipher = SealingCipher()
         self.service = ConversationService(
-            admission=Admission(sessions, usage, accounts, ids, retrier),
+            admission=Admission(sessions, usage, accounts, own_limits, ids, retrier),
             sessions=sessions,
             subscriptions=accounts,
             clocks=clock,

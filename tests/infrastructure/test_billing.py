@@ -149,11 +149,15 @@ def test_steps_come_one_at_a_time(prod: Synthesized) -> None:
 # --- the stream of usage -------------------------------------------------------------------
 
 
-def test_only_a_new_statement_or_alert_wakes_the_announcements_function(prod: Synthesized) -> None:
+def test_only_what_is_to_be_told_wakes_the_announcements_function(prod: Synthesized) -> None:
     (found,) = _mapping("Announcements", prod)["FilterCriteria"]["Filters"]
     assert json.loads(found["Pattern"]) == {
         "eventName": ["INSERT"],
-        "dynamodb": {"Keys": {"sk": {"S": [{"prefix": "STATEMENT#"}, {"prefix": "ALERT#"}]}}},
+        "dynamodb": {
+            "Keys": {
+                "sk": {"S": [{"prefix": name} for name in ("STATEMENT#", "ALERT#", "BUDGET#")]}
+            }
+        },
     }
 
 

@@ -104,6 +104,7 @@ QUEUES: dict[tuple[str, str], set[str]] = {
     ("Admin", "RightsSteps"): {"SendMessage"},
     ("Rights", "RightsSteps"): {"SendMessage", *CONSUMING},
     ("Alerts", "WebhooksQueue"): {"SendMessage"},
+    ("Announcements", "WebhooksQueue"): {"SendMessage"},
     ("Admin", "WebhooksQueue"): {"SendMessage"},
     ("Admin", "WebhooksDeadLetters"): {"ReceiveMessage", "DeleteMessage"},
     ("Webhooks", "WebhooksQueue"): {"SendMessage", *CONSUMING},

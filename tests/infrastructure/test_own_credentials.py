@@ -86,7 +86,9 @@ def test_what_writes_credentials_can_write_nothing_else_in_the_accounts(prod: Sy
             ("PutItem", "AUDIT#*"),
         },
         "Alerts": {
-            *((action, "CUSTOMER#*") for action in ("GetItem", "PutItem", "DeleteItem")),
+            *((action, "CUSTOMER#*") for action in ("GetItem", "Query", "PutItem")),
+            ("DeleteItem", "CUSTOMER#*"),
+            ("ConditionCheckItem", "CUSTOMER#*"),
             ("GetItem", "AUDIT#*"),
             ("PutItem", "AUDIT#*"),
         },

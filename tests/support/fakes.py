@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from random import Random

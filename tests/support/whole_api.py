@@ -27,8 +27,8 @@ from tests.support.fakes import World
 from tests.support.http_events import LambdaContext
 from tests.support.vaults import Vault
 
-
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+
 
 def usage_app_of(world: World) -> APIGatewayRestResolver:
     """Return the usage function's routes over a world."""

@@ -30,8 +30,8 @@ from flowstack_admin.command_line import (
 from flowstack_admin.data_rights import data_app
 from flowstack_admin.failures import CannotConnectError
 from flowstack_admin.rendering import Output, facts, listing, note
-from flowstack_core.domain.history import Dimension, Granularity
 from flowstack_admin.webhooks import webhook_app
+from flowstack_core.domain.history import Dimension, Granularity
 from flowstack_core.domain.plans import Tier
 
 # --- the shape of the command line ---------------------------------------------------------

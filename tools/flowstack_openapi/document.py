@@ -20,7 +20,6 @@ from flowstack_core.http.byok_routes import byok_app
 from flowstack_core.http.conversation_routes import conversation_app
 from flowstack_core.http.openai_routes import openai_app
 from flowstack_core.http.public_routes import public_app
-from flowstack_core.http.resolver import create_app
 from flowstack_core.http.usage_routes import usage_app
 from flowstack_core.http.vault_routes import vault_app
 

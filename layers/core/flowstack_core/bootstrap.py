@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from flowstack_core.services.deferred import DeferredRequests, DeferredRunner
     from flowstack_core.services.erasures import ErasureService
     from flowstack_core.services.exports import ExportService
-    from flowstack_core.services.history import HistoryService
     from flowstack_core.services.forecasts import ForecastService, RecommendationService
+    from flowstack_core.services.history import HistoryService
     from flowstack_core.services.month_end import CloseWorker, MonthEndService
     from flowstack_core.services.own_limits import BudgetService
     from flowstack_core.services.payments import PaymentService

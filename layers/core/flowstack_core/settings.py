@@ -31,7 +31,7 @@ class Settings:
     alert_sender
         The address that mail to customers comes from; empty where none is sent.
     webhooks_queue_url
-        Where events for customers' webhooks go; empty where there are none.
+        Where events for customers' webhooks go.
     loopback_egress
         Whether customers' hosts may be on this machine, without TLS; on a local stage only.
     vendors_endpoint
@@ -54,7 +54,6 @@ class Settings:
     event_bus_name: str = ""
     alert_topic: str = ""
     alert_sender: str = ""
-    webhooks_queue_url: str = ""
     stripe_webhook_secret: str = ""
     credentials_key: str = ""
     loopback_egress: bool = False
@@ -85,7 +84,6 @@ class Settings:
             event_bus_name=environment.get("EVENT_BUS_NAME", ""),
             alert_topic=environment.get("ALERT_TOPIC", ""),
             alert_sender=environment.get("ALERT_SENDER", ""),
-            webhooks_queue_url=environment.get("WEBHOOKS_QUEUE_URL", ""),
             stripe_webhook_secret=environment.get("STRIPE_WEBHOOK_SECRET", ""),
             credentials_key=environment.get("CREDENTIALS_KEY", ""),
             # Whatever a function elsewhere is told, it never goes where only it can go.

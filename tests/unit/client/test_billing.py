@@ -194,8 +194,6 @@ def test_the_days_of_the_period_are_asked_for_without_more_words(
     assert dict(api.requests[0].url.params) == {"granularity": "daily"}
 
 
-
-
 def test_a_forecast_has_an_interval_and_days(agent: Agent) -> None:
     forecast = agent.billing.forecast()
     assert (forecast.projected_sessions, forecast["projected_sessions"]) == (1020, 1020)

@@ -48,8 +48,21 @@ def test_who_asked_for_nothing_has_the_default_thresholds(alerts: AlertsApi) -> 
     assert answer.status == 200
     AlertsDocument.model_validate(answer.body)
     expected = {"period": "2026-11", "thresholds": [75, 90, 95], "email": None, "alerts": []}
+    expected |= {"webhook": None}
     assert answer.body == expected
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_the_webhook_is_shown_beside_the_thresholds_without_its_secret(alerts: AlertsApi) -> None:
+    endpoint, secret = alerts.world.webhook_service.set_endpoint(
+        "key_7", alerts.world.customer_id, "https://hooks.example.com/a", alerts.world.budget
+    )
+    answer = alerts.send("GET")
+    AlertsDocument.model_validate(answer.body)
+    assert answer.body["webhook"]["url"] == endpoint.url
+    assert str(secret) not in json.dumps(answer.body)
+    assert alerts.send("GET", customer_id="cus_2").body["webhook"] is None
+
 
 
 def test_the_alerts_of_the_present_period_are_shown_to_their_customer_only(

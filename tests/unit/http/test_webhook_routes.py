@@ -21,8 +21,8 @@ from flowstack_core.http.webhook_documents import (
 )
 from tests.support.fakes import NOON, World
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
-from tests.support.whole_api import alerts_app_of
 from tests.support.in_memory_webhooks import InMemoryDeliveryLog
+from tests.support.whole_api import alerts_app_of
 from tests.unit.http.conftest import Admin
 
 PATH = "/alerts/webhook"

@@ -34,6 +34,7 @@ from flowstack_core.adapters.dynamodb_codec import (
     failed_condition,
     flag,
     instant_value,
+    number,
     query,
     read_count,
     read_document,

@@ -88,7 +88,7 @@ def _by_place(records: Iterable[dict[str, Any]]) -> Mapping[tuple[str, Period], 
 
 
 def announcements(announcer: Callable[[], Announcer]) -> LambdaFunction:
-    """Return the Lambda handler that tells of each statement, alert and ceiling that was written."""
+    """Return the Lambda handler that tells of statements, alerts and ceilings."""
 
     def on_record(record: dict[str, Any]) -> None:
         change = record["dynamodb"]

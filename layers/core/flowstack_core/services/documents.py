@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flowstack_core.domain.alerts import Alert
+from flowstack_core.domain.own_limits import BudgetAlert
 from flowstack_core.domain.periods import instant
 from flowstack_core.domain.statements import CURRENCY, Line, Statement
 from flowstack_core.domain.subscriptions import PendingChange, Subscription, Terms

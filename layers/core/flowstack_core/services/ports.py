@@ -30,7 +30,13 @@ from flowstack_core.domain.deferred import DeferredRequest, Run
 from flowstack_core.domain.idempotency import Claim, IdempotencyKey
 from flowstack_core.domain.messages import Message, ModelAnswer, ModelRequest, TokenUsage
 from flowstack_core.domain.month_end import ClosePage, Listing, MonthEndRun, PageState
-from flowstack_core.domain.own_limits import UNCAPPED, CeilingReached, OwnLimits, SessionCaps
+from flowstack_core.domain.own_limits import (
+    UNCAPPED,
+    BudgetAlert,
+    CeilingReached,
+    OwnLimits,
+    SessionCaps,
+)
 from flowstack_core.domain.payments import Governing, PaymentEvent, Standing
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.providers import Provider, ProviderCredentials
@@ -773,14 +779,6 @@ class AlertMail(Protocol):
 
     def send_budget(self, alert: BudgetAlert, address: str) -> None:
         """Tell a customer that its own ceiling was reached; again, it is told again."""
-        ...
-
-
-class WebhookOutbox(Protocol):
-    """The way to the customers' webhooks: at least once, one series of deliveries an event id."""
-
-    def send(self, event: WebhookEvent) -> None:
-        """Have the event delivered, if its customer has a webhook."""
         ...
 
 
