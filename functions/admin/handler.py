@@ -23,6 +23,7 @@ def _entry() -> HttpFunction:
         month_end=bootstrap.month_end_service,
         exports=bootstrap.export_service,
         erasures=bootstrap.erasure_service,
+        margins=bootstrap.margin_service,
         test_clocks=settings().test_clocks,
     )
     return entry_point(app)

@@ -23,6 +23,7 @@ from flowstack_core.domain.messages import (
 )
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
+from flowstack_core.domain.prices import default_prices
 from flowstack_core.domain.providers import Provider, ProviderCredentials
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.sessions import Conversation, Session
@@ -42,6 +43,7 @@ from flowstack_core.services.conversations import (
 from flowstack_core.services.deferred import Accepted, DeferredRequests, DeferredRunner
 from flowstack_core.services.erasures import ErasureService
 from flowstack_core.services.exports import ExportService
+from flowstack_core.services.margins import MarginCalculator, MarginReporter, MarginService
 from flowstack_core.services.month_end import CloseWorker, MonthEndService
 from flowstack_core.services.ports import (
     AccountStore,
@@ -49,6 +51,8 @@ from flowstack_core.services.ports import (
     ClosingStore,
     Customer,
     DeferredStore,
+    MarginQueue,
+    MarginStore,
     ModelClient,
     MonthEndQueue,
     MonthEndStore,
@@ -81,6 +85,12 @@ from tests.support.in_memory_data_rights import (
     InMemoryCustomerData,
     InMemoryDataRightsQueue,
 )
+from tests.support.in_memory_margins import (
+    InMemoryCounterReader,
+    InMemoryMarginQueue,
+    InMemoryMarginStore,
+)
+from tests.support.in_memory_rollups import InMemoryRollupReader
 
 NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)
 """When tests begin, unless they care."""
@@ -380,6 +390,21 @@ class World:
             self.clock,
             self.retrier,
             quiet=timedelta(minutes=30),
+        )
+        self.rollups = InMemoryRollupReader()
+        self.margin_reports: MarginStore = InMemoryMarginStore()
+        self.margin_queue = InMemoryMarginQueue()
+        reports, steps = self.margin_reports, cast("MarginQueue", self.margin_queue)
+        if self.faults is not None:
+            reports, steps = self.faults.wrap(reports), self.faults.wrap(steps)
+        calculator = MarginCalculator(
+            InMemoryCounterReader(self.tables), self.rollups, default_prices(), REGION
+        )
+        self.margin_service = MarginService(
+            calculator, self.accounts, self.margin_reports, self.clock, self.clock
+        )
+        self.margin_reporter = MarginReporter(
+            calculator, reports, directory, steps, self.clock, share_percent=50
         )
 
     # --- what happens in a test -------------------------------------------------------------

@@ -137,6 +137,7 @@ def test_the_operators_routes_are_those_that_there_are() -> None:
         month_end=not_called,
         exports=not_called,
         erasures=not_called,
+        margins=not_called,
         test_clocks=True,
     )
     paths: dict[str, dict[str, Any]] = json.loads(app.get_openapi_json_schema())["paths"]

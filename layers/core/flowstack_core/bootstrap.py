@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
     from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
     from flowstack_core.adapters.dynamodb_customer_data import DynamoDBCustomerData
+    from flowstack_core.adapters.dynamodb_margins import DynamoDBMarginStore
+    from flowstack_core.adapters.dynamodb_rollups import DynamoDBRollupStore
     from flowstack_core.adapters.kms import KmsCredentialCipher
     from flowstack_core.adapters.s3_archives import S3Archives
     from flowstack_core.adapters.sqs_data_rights import SQSDataRightsQueue
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from flowstack_core.services.deferred import DeferredRequests, DeferredRunner
     from flowstack_core.services.erasures import ErasureService
     from flowstack_core.services.exports import ExportService
+    from flowstack_core.services.margins import MarginCalculator, MarginReporter, MarginService
     from flowstack_core.services.month_end import CloseWorker, MonthEndService
     from flowstack_core.services.payments import PaymentService
     from flowstack_core.services.statements import StatementService
@@ -310,6 +313,63 @@ def close_worker() -> CloseWorker:
         DynamoDBMonthEndStore(patient_client(), settings().usage_table),
         _month_end_queue(),
         SystemClock(),
+    )
+
+
+def _rollups(client: DynamoDBClient) -> DynamoDBRollupStore:
+    from flowstack_core.adapters.dynamodb_rollups import DynamoDBRollupStore  # noqa: PLC0415
+
+    return DynamoDBRollupStore(client, settings().usage_table)
+
+
+def _margins(client: DynamoDBClient) -> DynamoDBMarginStore:
+    from flowstack_core.adapters.dynamodb_margins import DynamoDBMarginStore  # noqa: PLC0415
+
+    return DynamoDBMarginStore(client, settings().usage_table)
+
+
+def _margin_calculator(client: DynamoDBClient) -> MarginCalculator:
+    from flowstack_core.adapters.dynamodb_margins import DynamoDBCounterReader  # noqa: PLC0415
+    from flowstack_core.domain.prices import default_prices  # noqa: PLC0415
+    from flowstack_core.services.margins import MarginCalculator  # noqa: PLC0415
+
+    return MarginCalculator(
+        DynamoDBCounterReader(client, settings().usage_table, settings().accounts_table),
+        _rollups(client),
+        default_prices(),
+        settings().region,
+    )
+
+
+@cache
+def margin_service() -> MarginService:
+    """Return the service that tells operators of margins."""
+    from flowstack_core.services.margins import MarginService  # noqa: PLC0415
+
+    client = patient_client()
+    return MarginService(
+        _margin_calculator(client),
+        _accounts(client),
+        _margins(client),
+        _clocks(client),
+        SystemClock(),
+    )
+
+
+@cache
+def margin_reporter() -> MarginReporter:
+    """Return the service that adds up all customers' margins once a day."""
+    from flowstack_core.adapters.sqs_margins import SQSMarginQueue  # noqa: PLC0415
+    from flowstack_core.services.margins import MarginReporter  # noqa: PLC0415
+
+    client = patient_client()
+    return MarginReporter(
+        _margin_calculator(client),
+        _margins(client),
+        _accounts(client),
+        SQSMarginQueue(_patient_sqs(), settings().margins_queue_url),
+        SystemClock(),
+        settings().cost_share_percent,
     )
 
 

@@ -18,6 +18,8 @@ class Settings:
     ----------
     stage
         ``local``, ``dev``, ``prod`` or whatever the operator calls it.
+    cost_share_percent
+        From which share of its price on a customer's cost is of interest.
     quiet_seconds
         How long the longest request goes on after its customer was stopped.
     test_clocks
@@ -51,6 +53,8 @@ class Settings:
     data_rights_queue_url: str = ""
     archives_bucket: str = ""
     quiet_seconds: int = 0
+    margins_queue_url: str = ""
+    cost_share_percent: int = 0
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
@@ -77,6 +81,8 @@ class Settings:
             data_rights_queue_url=environment.get("DATA_RIGHTS_QUEUE_URL", ""),
             archives_bucket=environment.get("ARCHIVES_BUCKET", ""),
             quiet_seconds=int(environment.get("QUIET_SECONDS", "0")),
+            margins_queue_url=environment.get("MARGINS_QUEUE_URL", ""),
+            cost_share_percent=int(environment.get("COST_SHARE_PERCENT", "0")),
         )
 
 

@@ -109,6 +109,7 @@ class Admin:
             month_end=lambda: self.world.month_end,
             exports=lambda: self.world.export_service,
             erasures=lambda: self.world.erasure_service,
+            margins=lambda: self.world.margin_service,
             test_clocks=test_clocks,
         )
         self.handler = entry_point(app)

@@ -129,6 +129,7 @@ def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operat
         month_end=lambda: world.month_end,
         exports=lambda: world.export_service,
         erasures=lambda: world.erasure_service,
+        margins=lambda: world.margin_service,
         test_clocks=True,
     )
     handler = type("Handler", (Gateway,), {"app": api})

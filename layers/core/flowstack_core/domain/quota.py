@@ -70,6 +70,19 @@ class PeriodUsage:
             tiers=frozenset({terms.tier}),
         )
 
+    @classmethod
+    def standing(
+        cls, counter: PeriodUsage | None, subscription: Subscription, period: Period
+    ) -> PeriodUsage:
+        """Return a period's counter as the next admission would see it.
+
+        A closed period stays as it was closed, whatever was bought since.
+        """
+        if counter is None:
+            return cls.opened(subscription, period)
+        behind = counter.subscription_version < subscription.version
+        return counter.under(subscription) if behind and counter.closed_at is None else counter
+
     def under(self, subscription: Subscription) -> PeriodUsage:
         """Return the counter with the entitlement brought up to the subscription (P1, P5)."""
         terms = subscription.terms_in(self.period)

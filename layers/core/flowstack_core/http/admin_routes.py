@@ -23,6 +23,7 @@ from flowstack_core.http.admin_billing_routes import (
 )
 from flowstack_core.http.admin_bodies import ClockBody, CreditBody, CustomerBody, KeyBody
 from flowstack_core.http.admin_data_rights_routes import add_data_rights_routes
+from flowstack_core.http.admin_margin_routes import add_margin_routes
 from flowstack_core.http.resolver import create_app, json_response, operator_of
 from flowstack_core.http.statement_responses import PERIOD_PATTERN
 from flowstack_core.services.accounts import AccountService, CustomerClock, IssuedKey
@@ -30,6 +31,7 @@ from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.documents import subscription_document
 from flowstack_core.services.erasures import ErasureService
 from flowstack_core.services.exports import ExportService
+from flowstack_core.services.margins import MarginService
 from flowstack_core.services.month_end import MonthEndService
 from flowstack_core.services.ports import AuditRecord, Customer
 from flowstack_core.services.statements import StatementService
@@ -116,6 +118,7 @@ def admin_app(
     month_end: Callable[[], MonthEndService],
     exports: Callable[[], ExportService],
     erasures: Callable[[], ErasureService],
+    margins: Callable[[], MarginService],
     test_clocks: bool,
 ) -> APIGatewayRestResolver:
     """Return the resolver. The services are asked for on the first request.
@@ -130,6 +133,7 @@ def admin_app(
     add_billing_routes(app, accounts, subscriptions, statements, closings)
     add_month_end_routes(app, month_end)
     add_data_rights_routes(app, exports, erasures)
+    add_margin_routes(app, margins)
     if test_clocks:
         _add_clocks(app, accounts)
     return app

@@ -75,11 +75,8 @@ class UsageService:
         now = self._clocks.for_customer(customer_id).now()
         period = Period.containing(now)
         subscription = self._subscription(customer_id)
-        usage = self._usage.period_usage(customer_id, period)
-        if usage is None:
-            usage = PeriodUsage.opened(subscription, period)
-        elif usage.subscription_version < subscription.version:
-            usage = usage.under(subscription)  # as the next admission would see it
+        counter = self._usage.period_usage(customer_id, period)
+        usage = PeriodUsage.standing(counter, subscription, period)
         return QuotaStatement(usage, len(self._sessions.held_sessions(customer_id, period))), now
 
     def usage_document(self, customer_id: str) -> dict[str, Any]:
