@@ -55,6 +55,8 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     ("MonthEnd", USAGE): {"GetItem", "PutItem", "UpdateItem", "Query"},
     ("Close", ACCOUNTS): {"BatchGetItem", "PutItem"},
     ("Close", USAGE): CLOSING,
+    ("Margins", ACCOUNTS): {"BatchGetItem", "Query"},
+    ("Margins", USAGE): {"GetItem", "BatchGetItem", "PutItem", "Query"},
     ("Rights", ACCOUNTS): EVERYTHING,
     ("Rights", SESSIONS): {"Query", "DeleteItem"},
     ("Rights", USAGE): EVERYTHING,
@@ -82,6 +84,8 @@ QUEUES: dict[tuple[str, str], set[str]] = {
     ("Close", "Closes"): {"SendMessage", *CONSUMING},
     ("Close", "ClosesDeadLetters"): {"SendMessage"},
     ("Statements", "StatementsDeadLetters"): LEAVING,
+    ("Margins", "MarginSteps"): {"SendMessage", *CONSUMING},
+    ("Margins", "MarginsDeadLetters"): LEAVING,
     ("Admin", "RightsSteps"): {"SendMessage"},
     ("Rights", "RightsSteps"): {"SendMessage", *CONSUMING},
 }
@@ -91,6 +95,7 @@ URLS = {
     "CLOSES_QUEUE_URL": "Closes",
     "CLOSES_DEAD_LETTERS_URL": "ClosesDeadLetters",
     "DATA_RIGHTS_QUEUE_URL": "RightsSteps",
+    "MARGINS_QUEUE_URL": "MarginSteps",
 }
 
 
