@@ -13,6 +13,7 @@ from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore, Dyna
 from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
 from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
 from flowstack_core.adapters.dynamodb_deferred import DynamoDBDeferredStore
+from flowstack_core.adapters.dynamodb_margins import DynamoDBCounterReader, DynamoDBMarginStore
 from flowstack_core.adapters.dynamodb_month_end import DynamoDBMonthEndStore
 from flowstack_core.adapters.dynamodb_payments import DynamoDBPaymentStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
@@ -21,8 +22,10 @@ from flowstack_core.services.ports import (
     AccountStore,
     ClockOffsetStore,
     ClosingStore,
+    CounterReader,
     CustomerDirectory,
     DeferredStore,
+    MarginStore,
     MonthEndStore,
     PaymentStore,
     SessionStore,
@@ -44,6 +47,7 @@ from tests.support.in_memory_closing import (
     InMemoryCustomerDirectory,
     InMemoryMonthEndStore,
 )
+from tests.support.in_memory_margins import InMemoryCounterReader, InMemoryMarginStore
 from tests.support.in_memory_payments import InMemoryPaymentStore
 
 _numbers = count(1)
@@ -64,6 +68,8 @@ class Stores:
     credentials: StoredCredentialStore
     deferred: DeferredStore
     payments: PaymentStore
+    margins: MarginStore
+    counters: CounterReader
     customer_id: str
 
 
@@ -100,6 +106,8 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             InMemoryCredentialStore(tables),
             InMemoryDeferredStore(tables),
             InMemoryPaymentStore(),
+            InMemoryMarginStore(),
+            InMemoryCounterReader(tables),
             customer_id,
         )
     client = request.getfixturevalue("dynamodb")
@@ -116,5 +124,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoDBCredentialStore(client, "accounts"),
         DynamoDBDeferredStore(client, "sessions"),
         DynamoDBPaymentStore(client, "accounts"),
+        DynamoDBMarginStore(client, "usage"),
+        DynamoDBCounterReader(client, "usage", "accounts"),
         customer_id,
     )

@@ -257,7 +257,7 @@ def test_every_metric_is_in_the_runbook() -> None:
     written = {
         name
         for source in code
-        for name in re.findall(r'\bcount\("(\w+)"', source.read_text(encoding="utf-8"))
+        for name in re.findall(r'\b(?:count|gauge)\(\s*"(\w+)"', source.read_text(encoding="utf-8"))
     }
     runbook = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
     table = runbook.split("\n## Metrics\n")[1].split("\n## ")[0]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TABLES = ("accounts", "sessions", "usage", "vault")
 FUNCTIONS = (
     *("authorizer", "conversation", "worker", "usage", "byok", "billing", "public", "admin"),
-    *("expiry", "month_end", "close", "statements", "rights"),
+    *("expiry", "month_end", "close", "statements", "rights", "margins"),
 )
 TABLE_TYPES = ("AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable")
 

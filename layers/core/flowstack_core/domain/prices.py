@@ -61,14 +61,11 @@ class ModelPrice:
 
 
 @dataclass(frozen=True, slots=True)
-class _Dated:
-    """One line of the file: a price, and what it is elsewhere."""
+class PriceLine:
+    """One line of the file: a price, and what it is in other geographies and regions."""
 
     price: ModelPrice
     elsewhere: Mapping[str, ModelPrice]
-
-    def in_(self, place: str | None) -> ModelPrice:
-        return self.price if place is None else self.elsewhere.get(place, self.price)
 
 
 class PriceList:
@@ -82,7 +79,7 @@ class PriceList:
         The lines of each model, the oldest first.
     """
 
-    def __init__(self, as_of: date, prices: Mapping[tuple[str, str], Sequence[_Dated]]) -> None:
+    def __init__(self, as_of: date, prices: Mapping[tuple[str, str], Sequence[PriceLine]]) -> None:
         self.as_of = as_of
         self._prices = prices
 
@@ -100,7 +97,7 @@ class PriceList:
             name: Source(each["page"], each["url"], date.fromisoformat(each["seen_as_of"]))
             for name, each in document["sources"].items()
         }
-        prices: dict[tuple[str, str], Sequence[_Dated]] = {}
+        prices: dict[tuple[str, str], Sequence[PriceLine]] = {}
         for entry in document["models"]:
             key = (entry["provider"], entry["model"])
             if key in prices:
@@ -123,9 +120,17 @@ class PriceList:
             The AWS region that Bedrock is called from: with it, the price is that of the
             inference profile or region that the catalogue calls from there.
         """
+        line = self.line_of(route, day)
+        if line is None:
+            return None
+        place = _place(route, region)
+        return line.price if place is None else line.elsewhere.get(place, line.price)
+
+    def line_of(self, route: Route, day: date) -> PriceLine | None:
+        """Return the line that held on a day; ``None`` where the list has none."""
         lines = self._prices.get((route.provider, route.model), ())
         held = [line for line in lines if line.price.since <= day]
-        return held[-1].in_(_place(route, region)) if held else None
+        return held[-1] if held else None
 
     def cost(
         self, route: Route, talk: Talk, day: date, region: str | None = None
@@ -157,7 +162,9 @@ def _place(route: Route, region: str | None) -> str | None:
     return None if model is None or region is None else model.place(region)
 
 
-def _dated(key: tuple[str, str], line: Mapping[str, Any], sources: Mapping[str, Source]) -> _Dated:
+def _dated(
+    key: tuple[str, str], line: Mapping[str, Any], sources: Mapping[str, Source]
+) -> PriceLine:
     if line["source"] not in sources:
         raise ValueError(f"{'/'.join(key)}: there is no source {line['source']!r}")
 
@@ -171,7 +178,7 @@ def _dated(key: tuple[str, str], line: Mapping[str, Any], sources: Mapping[str, 
         )
 
     elsewhere = line.get("elsewhere", {})
-    return _Dated(price(line), {place: price(each) for place, each in elsewhere.items()})
+    return PriceLine(price(line), {place: price(each) for place, each in elsewhere.items()})
 
 
 def _dollars(key: tuple[str, str], written: Any) -> Decimal:
@@ -183,7 +190,7 @@ def _dollars(key: tuple[str, str], written: Any) -> Decimal:
     return amount
 
 
-def _in_order(key: tuple[str, str], lines: Sequence[_Dated]) -> Sequence[_Dated]:
+def _in_order(key: tuple[str, str], lines: Sequence[PriceLine]) -> Sequence[PriceLine]:
     days = [line.price.since for line in lines]
     if not days or days != sorted(set(days)):
         raise ValueError(f"{'/'.join(key)}: prices follow each other by day")
