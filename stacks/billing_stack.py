@@ -29,9 +29,15 @@ ENSURE = {"task": "ensure"}
 
 MONTH_END = "cron(0 0 1 * ? *)"
 RECONCILIATION = "cron(0 6 * * ? *)"
+MARGINS = "cron(0 7 * * ? *)"
 
 MONTH_END_TIMEOUT = Duration.seconds(120)
 CLOSE_TIMEOUT = Duration.seconds(120)
+MARGINS_TIMEOUT = Duration.seconds(120)
+
+COST_SHARE = "cost_share_percent"
+"""CDK context: from which share of its price on a customer's cost is of interest."""
+USUAL_COST_SHARE = 50
 
 PAGES_AT_ONCE = 10
 CLOSES_AT_ONCE = 10
@@ -70,6 +76,8 @@ class BillingStack(FunctionStack):
         The work of a month end: steps of the listing, and pages of customers to be closed.
     month_end_dead_letters
         Schedules that could not be delivered, and tasks that failed.
+    margin_steps
+        The work of the daily report of margins.
     """
 
     def __init__(
@@ -109,10 +117,20 @@ class BillingStack(FunctionStack):
             visibility_timeout=patient_visibility(CLOSE_TIMEOUT),
             dead_letters=self.closes_dead_letters,
         )
+        self.margins_dead_letters = self._dead_letters("MarginsDeadLetters", "margins")
+        self.margin_steps = WorkQueue(
+            self,
+            "MarginSteps",
+            stage=stage,
+            name="margins",
+            visibility_timeout=patient_visibility(MARGINS_TIMEOUT),
+            dead_letters=self.margins_dead_letters,
+        )
         self.month_end = self._month_end_function(data)
         self.close = self._close_function(data)
         self.thresholds = self._thresholds_function(data)
         self.announcements = self._announcements_function(data, webhooks)
+        self.margins = self._margins_function(data)
         self._add_schedules()
         self._add_outputs()
 
@@ -124,11 +142,12 @@ class BillingStack(FunctionStack):
             self.closes_dead_letters,
             self.thresholds_dead_letters,
             self.announcements_dead_letters,
+            self.margins_dead_letters,
         )
 
     @property
     def functions(self) -> tuple[StageFunction, ...]:
-        return (self.month_end, self.close, self.thresholds, self.announcements)
+        return (self.month_end, self.close, self.thresholds, self.announcements, self.margins)
 
     def _dead_letters(self, construct_id: str, name: str) -> DeadLetters:
         return DeadLetters(self, construct_id, stage=self._stage, name=name)
@@ -153,12 +172,7 @@ class BillingStack(FunctionStack):
         function.alias.add_event_source(
             event_sources.SqsEventSource(self.steps, batch_size=1, report_batch_item_failures=True)
         )
-        # A schedule's call is asynchronous: delivered is not done.
-        function.alias.configure_async_invoke(
-            max_event_age=Duration.hours(6),
-            retry_attempts=2,
-            on_failure=destinations.SqsDestination(self.month_end_dead_letters),
-        )
+        _keep_failures(function, self.month_end_dead_letters)
         return function
 
     def _close_function(self, data: DataStack) -> StageFunction:
@@ -236,6 +250,46 @@ class BillingStack(FunctionStack):
         listen(function, data.usage, to=WRITTEN, dead_letters=self.announcements_dead_letters)
         return function
 
+    def _margins_function(self, data: DataStack) -> StageFunction:
+        function = self._function(
+            "Margins",
+            name="margins",
+            description="Adds up daily what managed models cost beside what customers pay",
+            timeout=MARGINS_TIMEOUT,
+            memory_mb=512,
+            tables=[
+                data.accounts.access("BatchGetItem", query_index=BY_KIND),
+                data.usage.access("GetItem", "BatchGetItem", "PutItem", "Query"),
+            ],
+            statements=[may_send(self.margin_steps)],
+            environment={
+                "MARGINS_QUEUE_URL": self.margin_steps.queue_url,
+                "COST_SHARE_PERCENT": str(self._cost_share()),
+            },
+        )
+        function.alias.add_event_source(
+            event_sources.SqsEventSource(
+                self.margin_steps, batch_size=1, report_batch_item_failures=True
+            )
+        )
+        _keep_failures(function, self.margins_dead_letters)
+        return function
+
+    def _cost_share(self) -> int:
+        """Return the share of a price, in percent, from which on a cost is of interest.
+
+        Raises
+        ------
+        ValueError
+            What context says is no whole number of percent above zero.
+        """
+        asked = self.node.try_get_context(COST_SHARE)
+        if asked is None:
+            return USUAL_COST_SHARE
+        if not str(asked).isdecimal() or int(asked) == 0:
+            raise ValueError(f"{COST_SHARE} must be a whole number of percent, such as 50.")
+        return int(asked)
+
     def _add_schedules(self) -> None:
         for construct_id, name, expression, description in (
             ("MonthEndSchedule", "month-end", MONTH_END, "Closes the month that has just ended"),
@@ -257,6 +311,17 @@ class BillingStack(FunctionStack):
                 says=ENSURE,
                 dead_letters=self.month_end_dead_letters,
             )
+        StageSchedule(
+            self,
+            "MarginsSchedule",
+            stage=self._stage,
+            name="margins",
+            description="Reports what managed models cost beside what customers pay",
+            expression=MARGINS,
+            target=self.margins.alias,
+            says=ENSURE,
+            dead_letters=self.margins_dead_letters,
+        )
 
     def _add_outputs(self) -> None:
         CfnOutput(self, "EventBusName", value=self.bus.event_bus_name)
@@ -270,3 +335,12 @@ class BillingStack(FunctionStack):
             )
         for letters in self.dead_letters:
             CfnOutput(self, f"{letters.node.id}Url", value=letters.queue_url)
+
+
+def _keep_failures(function: StageFunction, dead_letters: DeadLetters) -> None:
+    """Keep what a schedule asked for and was not done: its call is asynchronous."""
+    function.alias.configure_async_invoke(
+        max_event_age=Duration.hours(6),
+        retry_attempts=2,
+        on_failure=destinations.SqsDestination(dead_letters),
+    )

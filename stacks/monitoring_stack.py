@@ -64,6 +64,7 @@ class MonitoringStack(Stack):
         self._watch_rollups(lifecycle)
         self._watch_month_end(billing)
         self._watch_alerts(billing)
+        self._watch_margins(billing)
         self._watch_deferred_requests(api)
         self._watch_rights(rights)
         self._watch_webhooks(webhooks)
@@ -252,6 +253,29 @@ class MonitoringStack(Stack):
         )
         self._watch_stream(billing.thresholds, "usage")
         self._watch_stream(billing.announcements, "usage")
+
+    def _watch_margins(self, billing: BillingStack) -> None:
+        self._watch_dead_letters(
+            billing.margins_dead_letters,
+            "The daily report of margins could not be made; the one of the day before stands. Read"
+            " the message and the function's log, mend the cause, and wait for the next day.",
+        )
+        self._alarm(
+            "CustomersOverCostShare",
+            cloudwatch.Metric(
+                namespace=METRICS,
+                metric_name="CustomersOverCostShare",
+                dimensions_map={"service": "margins"},
+                statistic="Maximum",
+                period=PERIOD,
+            ),
+            threshold=1,
+            description="Managed models of some customers cost more than the set share of what"
+            " these pay. `flowstack-admin margin` names them; raise their price, limit or cap"
+            " them.",
+            # It is measured once a day, and stands until it is measured again.
+            missing=cloudwatch.TreatMissingData.IGNORE,
+        )
 
     def _watch_reconciliation(self, gauge: str, description: str) -> None:
         self._alarm(

@@ -30,6 +30,11 @@ SESSIONS = f"{_CORE}/domain/sessions.py"
 PAYMENTS = f"{_CORE}/domain/payments.py"
 PAYMENT_SERVICE = f"{_CORE}/services/payments.py"
 STRIPE_EVENTS = f"{_CORE}/adapters/stripe_events.py"
+QUOTA = f"{_CORE}/domain/quota.py"
+PRICES = f"{_CORE}/domain/prices.py"
+MARGIN = f"{_CORE}/domain/margin.py"
+MARGINS = f"{_CORE}/services/margins.py"
+DYNAMODB_MARGINS = f"{_CORE}/adapters/dynamodb_margins.py"
 SUBSCRIPTIONS = f"{_CORE}/domain/subscriptions.py"
 IDEMPOTENCY = f"{_CORE}/domain/idempotency.py"
 PERIODS = f"{_CORE}/domain/periods.py"
@@ -40,7 +45,6 @@ CONVERSATIONS = f"{_CORE}/services/conversations.py"
 BYOK = f"{_CORE}/services/byok.py"
 STORED_CREDENTIALS = f"{_CORE}/domain/stored_credentials.py"
 EXPIRY = f"{_CORE}/services/expiry.py"
-USAGE = f"{_CORE}/services/usage.py"
 DYNAMODB_SESSIONS = f"{_CORE}/adapters/dynamodb_sessions.py"
 ROLLUPS = f"{_CORE}/services/rollups.py"
 ROLLUP_STREAM = f"{_CORE}/events/rollup_stream.py"
@@ -86,6 +90,10 @@ RULES_OF_PLANS = f"{OF_SERVICES}test_plan_rules.py"
 FAILURES = f"{OF_SERVICES}test_failures_release.py"
 RETRIES = f"{OF_SERVICES}test_idempotency.py"
 FAIR_USE_TESTS = f"{OF_SERVICES}test_fair_use.py"
+PRICE_TESTS = f"{OF_DOMAIN}test_prices.py"
+MARGIN_TESTS = f"{OF_DOMAIN}test_margin.py"
+REPORT_TESTS = f"{OF_SERVICES}test_margins.py"
+MARGIN_CONTRACT = "tests/contract/test_margin_store.py"
 CHANGES = f"{OF_DOMAIN}test_subscriptions.py"
 USAGE_TESTS = f"{OF_SERVICES}test_usage.py"
 BYOK_TESTS = f"{OF_SERVICES}test_byok.py"
@@ -148,6 +156,9 @@ RULES = {
     "BYOK": "Own credentials open for the customer and the provider they were stored for only, are "
     "shown masked, and are never replaced by a managed model.",
     "F1": "Beyond fair use requests are refused; nothing is counted and no session ended.",
+    "F2": "What each customer's managed models cost is known, at the prices of the day and the "
+    "place; every customer is in the report once, and whoever costs more than the set share of "
+    "what it pays is counted and named.",
     "Own providers": "A customer's credentials reach their own provider only, a failure there has "
     "its own code, and nothing falls back to the operator's account.",
     "Ways out": "A host that a customer names is connected to only where each of its addresses is "
@@ -695,6 +706,10 @@ MUTATIONS = (
         "usage shows the entitlement of a counter that is behind the subscription",
         QUOTA,
         ("if found.subscription_version < subscription.version:", "if False:"),
+        (
+            "behind = counter.subscription_version < subscription.version",
+            "behind = False",
+        ),
         USAGE_TESTS,
         "test_p1_usage_shows_an_upgrade_that_the_counter_has_not_seen",
     ),
@@ -1030,6 +1045,76 @@ MUTATIONS = (
         ("        if tier is not caller.tier:", "        if False:"),
         FAIR_USE_TESTS,
         "test_f1_and_p1_a_refusal_first_makes_sure_of_the_tier",
+    ),
+    _mutation(
+        "F2",
+        "every day is charged at the newest price",
+        PRICES,
+        ("if line.price.since <= day]", "if True]"),
+        PRICE_TESTS,
+        "test_f2_a_day_is_charged_at_the_prices_that_held_on_it",
+    ),
+    _mutation(
+        "F2",
+        "a model costs the same everywhere",
+        PRICES,
+        ("return line.price if place is None else", "return line.price if True else"),
+        PRICE_TESTS,
+        "test_f2_the_price_is_that_of_the_place_where_the_model_is_called",
+    ),
+    _mutation(
+        "F2",
+        "customers' own keys are taken to cost the operator something",
+        MARGIN,
+        ("        if part.route.managed:", "        if True:"),
+        MARGIN_TESTS,
+        "test_f2_managed_tokens_are_what_a_customer_costs_and_own_keys_are_not",
+    ),
+    _mutation(
+        "F2",
+        "what has no price is taken to be free",
+        MARGIN,
+        ("ManagedUse(Decimal(0), part.talk, part.talk)", "ManagedUse(Decimal(0), part.talk)"),
+        MARGIN_TESTS,
+        "test_f2_tokens_without_a_price_are_told_apart_and_not_taken_to_be_free",
+    ),
+    _mutation(
+        "F2",
+        "the set share itself is too much already",
+        MARGIN,
+        (
+            "self.use.cost * 100 * 100 > self.revenue_cents",
+            "self.use.cost * 100 * 100 >= self.revenue_cents",
+        ),
+        MARGIN_TESTS,
+        "test_f2_a_cost_above_the_set_share_of_the_price_is_of_interest",
+    ),
+    _mutation(
+        "F2",
+        "a step that was delivered twice does the next one",
+        MARGINS,
+        ("if run.step == number and", "if"),
+        REPORT_TESTS,
+        "test_f2_steps_killed_anywhere_repeated_and_reordered_give_the_same_report",
+    ),
+    _mutation(
+        "F2",
+        "costly customers are counted and not named",
+        MARGINS,
+        ("                tell(run, margin)", "                _ = tell"),
+        REPORT_TESTS,
+        "test_f2_who_costs_more_than_the_set_share_is_counted_and_told_of_by_name",
+    ),
+    _mutation(
+        "F2",
+        "on DynamoDB: a step is done as often as it is asked for",
+        DYNAMODB_MARGINS,
+        (
+            "run_day = :day AND step = :step AND",
+            "run_day = :day AND (step = :step OR step <> :step) AND",
+        ),
+        MARGIN_CONTRACT,
+        "test_a_step_is_done_once",
     ),
     _mutation(
         "V1",

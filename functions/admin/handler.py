@@ -28,6 +28,7 @@ def _entry() -> HttpFunction:
         forecasts=bootstrap.forecast_service,
         recommendations=bootstrap.recommendation_service,
         webhooks=bootstrap.webhook_service,
+        margins=bootstrap.margin_service,
         test_clocks=settings().test_clocks,
     )
     return entry_point(app, admit=signer_of)

@@ -14,6 +14,7 @@ from flowstack_core.adapters.dynamodb_alerts import DynamoDBAlertStore
 from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
 from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
 from flowstack_core.adapters.dynamodb_deferred import DynamoDBDeferredStore
+from flowstack_core.adapters.dynamodb_margins import DynamoDBCounterReader, DynamoDBMarginStore
 from flowstack_core.adapters.dynamodb_month_end import DynamoDBMonthEndStore
 from flowstack_core.adapters.dynamodb_own_limits import DynamoDBOwnLimitsStore
 from flowstack_core.adapters.dynamodb_payments import DynamoDBPaymentStore
@@ -29,9 +30,11 @@ from flowstack_core.services.ports import (
     AlertStore,
     ClockOffsetStore,
     ClosingStore,
+    CounterReader,
     CustomerDirectory,
     DeferredStore,
     DeliveryLog,
+    MarginStore,
     MonthEndStore,
     OwnLimitsStore,
     PaymentStore,
@@ -58,6 +61,7 @@ from tests.support.in_memory_closing import (
     InMemoryCustomerDirectory,
     InMemoryMonthEndStore,
 )
+from tests.support.in_memory_margins import InMemoryCounterReader, InMemoryMarginStore
 from tests.support.in_memory_payments import InMemoryPaymentStore
 from tests.support.in_memory_rollups import InMemoryRollupStore
 from tests.support.in_memory_webhooks import InMemoryDeliveryLog, InMemoryWebhookEndpoints
@@ -85,6 +89,8 @@ class Stores:
     webhooks: WebhookEndpoints
     deliveries: DeliveryLog
     alerts: AlertStore
+    margins: MarginStore
+    counters: CounterReader
     customer_id: str
 
 
@@ -126,6 +132,8 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             InMemoryWebhookEndpoints(tables),
             InMemoryDeliveryLog(tables),
             InMemoryAlertStore(tables),
+            InMemoryMarginStore(),
+            InMemoryCounterReader(tables),
             customer_id,
         )
     client = request.getfixturevalue("dynamodb")
@@ -147,5 +155,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoDBWebhookEndpoints(client, "accounts"),
         DynamoDBDeliveryLog(client, "usage", "accounts"),
         DynamoDBAlertStore(client, "accounts", "usage"),
+        DynamoDBMarginStore(client, "usage"),
+        DynamoDBCounterReader(client, "usage", "accounts"),
         customer_id,
     )

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_cdk import Environment
 
 from flowstack_core.events.month_end import ENSURE
 from flowstack_core.services.month_end import ATTEMPTS
+from stacks.application import Application
 from stacks.constructs.queue import DELIVERIES
+from stacks.sources import Sources
+from tests.infrastructure.conftest import ROOT, new_app
 from tests.infrastructure.synthesized import Synthesized
 
 SCHEDULES = {
     "FlowStack-prod-month-end": "cron(0 0 1 * ? *)",
     "FlowStack-prod-reconciliation": "cron(0 6 * * ? *)",
+    "FlowStack-prod-margins": "cron(0 7 * * ? *)",
 }
-WORK = {"FlowStack-prod-steps": "MonthEnd", "FlowStack-prod-closes": "Close"}
+CALLED = {"FlowStack-prod-margins": "Margins"}
+"""Which function a schedule calls, where that is not the month end's."""
+LETTERS = {"MonthEnd": "month-end", "Margins": "margins"}
+WORK = {
+    "FlowStack-prod-steps": "MonthEnd",
+    "FlowStack-prod-closes": "Close",
+    "FlowStack-prod-margins": "Margins",
+}
 
 
 def _queues(synthesized: Synthesized) -> dict[str, dict[str, Any]]:
@@ -53,7 +66,7 @@ def test_a_schedule_fires_at_its_minute_in_utc(schedule: dict[str, Any]) -> None
 
 def test_a_schedule_says_what_the_function_understands(schedule: dict[str, Any]) -> None:
     assert json.loads(schedule["Target"]["Input"]) == ENSURE
-    assert schedule["Target"]["Arn"]["Ref"].startswith("MonthEndLive")
+    assert schedule["Target"]["Arn"]["Ref"].startswith(f"{_called(schedule)}Live")
 
 
 def test_a_call_that_is_not_delivered_is_repeated_and_then_kept(
@@ -62,7 +75,8 @@ def test_a_call_that_is_not_delivered_is_repeated_and_then_kept(
     retries = schedule["Target"]["RetryPolicy"]
     assert retries == {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 10}
     letters = schedule["Target"]["DeadLetterConfig"]["Arn"]
-    assert _named_by(letters, prod) == "FlowStack-prod-month-end-dead-letters"
+    name = LETTERS[_called(schedule)]
+    assert _named_by(letters, prod) == f"FlowStack-prod-{name}-dead-letters"
 
 
 def test_a_schedule_may_call_the_alias_and_nothing_else(
@@ -84,12 +98,17 @@ def test_a_schedule_may_call_the_alias_and_nothing_else(
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
 
 
-def test_a_task_that_was_delivered_and_failed_is_kept_too(prod: Synthesized) -> None:
-    config = prod.named("AWS::Lambda::EventInvokeConfig", "MonthEndLive")
-    assert "MonthEndLive" in json.dumps(config["Qualifier"])
+@pytest.mark.parametrize("function", LETTERS)
+def test_a_task_that_was_delivered_and_failed_is_kept_too(function: str, prod: Synthesized) -> None:
+    config = prod.named("AWS::Lambda::EventInvokeConfig", f"{function}Live")
+    assert f"{function}Live" in json.dumps(config["Qualifier"])
     assert config["MaximumRetryAttempts"] == 2
     letters = config["DestinationConfig"]["OnFailure"]["Destination"]
-    assert _named_by(letters, prod) == "FlowStack-prod-month-end-dead-letters"
+    assert _named_by(letters, prod) == f"FlowStack-prod-{LETTERS[function]}-dead-letters"
+
+
+def _called(schedule: dict[str, Any]) -> str:
+    return CALLED.get(schedule["Name"], "MonthEnd")
 
 
 # --- queues --------------------------------------------------------------------------------
@@ -142,8 +161,28 @@ def test_pages_are_closed_ten_at_a_time_by_ten_workers(prod: Synthesized) -> Non
     assert mapping["ScalingConfig"] == {"MaximumConcurrency": 10}
 
 
-def test_steps_come_one_at_a_time(prod: Synthesized) -> None:
-    assert _mapping("MonthEnd", prod)["BatchSize"] == 1
+@pytest.mark.parametrize("function", ["MonthEnd", "Margins"])
+def test_steps_come_one_at_a_time(function: str, prod: Synthesized) -> None:
+    assert _mapping(function, prod)["BatchSize"] == 1
+
+
+# --- margins -------------------------------------------------------------------------------
+
+
+def test_f2_the_share_that_is_of_interest_is_half_unless_context_says_otherwise(
+    prod: Synthesized, tmp_path: Path
+) -> None:
+    assert prod.environment("Margins")["COST_SHARE_PERCENT"] == "50"
+    app = new_app(tmp_path, stage="prod", cost_share_percent=80)
+    told = Synthesized(app, Application(app, Sources(ROOT), Environment()))
+    assert told.environment("Margins")["COST_SHARE_PERCENT"] == "80"
+
+
+@pytest.mark.parametrize("share", ["half", "-1", "0.5", "0", 0])
+def test_a_share_that_is_none_is_refused(share: str | int, tmp_path: Path) -> None:
+    app = new_app(tmp_path, stage="prod", cost_share_percent=share)
+    with pytest.raises(ValueError, match="whole number of percent"):
+        Application(app, Sources(ROOT), Environment())
 
 
 # --- the stream of usage -------------------------------------------------------------------

@@ -64,6 +64,8 @@ PERMITTED: dict[tuple[str, str], set[str]] = {
     ("Thresholds", ACCOUNTS): {"BatchGetItem", "ConditionCheckItem"},
     ("Thresholds", USAGE): {"PutItem"},
     ("Announcements", USAGE): {"GetItem", "UpdateItem"},
+    ("Margins", ACCOUNTS): {"BatchGetItem", "Query"},
+    ("Margins", USAGE): {"GetItem", "BatchGetItem", "PutItem", "Query"},
     ("Rights", ACCOUNTS): EVERYTHING,
     ("Rights", SESSIONS): {"Query", "DeleteItem"},
     ("Rights", USAGE): EVERYTHING,
@@ -101,6 +103,8 @@ QUEUES: dict[tuple[str, str], set[str]] = {
     ("Close", "ClosesDeadLetters"): {"SendMessage"},
     ("Thresholds", "ThresholdsDeadLetters"): LEAVING,
     ("Announcements", "AnnouncementsDeadLetters"): LEAVING,
+    ("Margins", "MarginSteps"): {"SendMessage", *CONSUMING},
+    ("Margins", "MarginsDeadLetters"): LEAVING,
     ("Admin", "RightsSteps"): {"SendMessage"},
     ("Rights", "RightsSteps"): {"SendMessage", *CONSUMING},
     ("Alerts", "WebhooksQueue"): {"SendMessage"},
@@ -118,6 +122,7 @@ URLS = {
     "DATA_RIGHTS_QUEUE_URL": "RightsSteps",
     "WEBHOOKS_QUEUE_URL": "WebhooksQueue",
     "WEBHOOKS_DEAD_LETTERS_URL": "WebhooksDeadLetters",
+    "MARGINS_QUEUE_URL": "MarginSteps",
 }
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from tests.infrastructure.synthesized import Synthesized
 
-DAILY = ("MonthEndOpen", "MonthEndFailed")
+MONTH_END_DAILY = ("MonthEndOpen", "MonthEndFailed")
+DAILY = (*MONTH_END_DAILY, "CustomersOverCostShare")
 WATCHED = [
     ("AWS/ApiGateway", "5XXError", {"ApiName": "FlowStack-prod-api", "Stage": "prod"}),
     *(
@@ -32,12 +33,13 @@ WATCHED = [
         )
         for letters in (
             *("expiry", "request", "month-end", "steps", "closes", "thresholds"),
-            *("announcements", "rights", "webhooks"),
+            *("announcements", "rights", "webhooks", "margins"),
         )
     ),
     ("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": "FlowStack-prod-steps"}),
     ("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": "FlowStack-prod-webhooks"}),
-    *(("FlowStack", gauge, {"service": "month-end"}) for gauge in DAILY),
+    *(("FlowStack", gauge, {"service": "month-end"}) for gauge in MONTH_END_DAILY),
+    ("FlowStack", "CustomersOverCostShare", {"service": "margins"}),
 ]
 
 

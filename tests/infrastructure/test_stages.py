@@ -15,7 +15,7 @@ from tests.infrastructure.synthesized import Synthesized
 FUNCTIONS = (
     *("Authorizer", "Conversation", "Worker", "Usage", "Byok", "Billing", "Vault", "Public"),
     *("Alerts", "Admin", "Expiry", "MonthEnd", "Close", "Announcements", "Rights"),
-    *("Rollups", "Webhooks", "Thresholds"),
+    *("Rollups", "Webhooks", "Thresholds", "Margins"),
 )
 
 

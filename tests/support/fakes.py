@@ -28,6 +28,7 @@ from flowstack_core.domain.messages import (
 from flowstack_core.domain.own_limits import OwnLimits, SessionCaps
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
+from flowstack_core.domain.prices import default_prices
 from flowstack_core.domain.providers import Provider, ProviderCredentials
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.rollups import Route, Talk
@@ -52,6 +53,7 @@ from flowstack_core.services.erasures import ErasureService
 from flowstack_core.services.exports import ExportService
 from flowstack_core.services.forecasts import ForecastService, RecommendationService
 from flowstack_core.services.history import HistoryService
+from flowstack_core.services.margins import MarginCalculator, MarginReporter, MarginService
 from flowstack_core.services.month_end import CloseWorker, MonthEndService
 from flowstack_core.services.own_limits import BudgetService, BudgetStanding
 from flowstack_core.services.ports import (
@@ -61,6 +63,8 @@ from flowstack_core.services.ports import (
     ClosingStore,
     Customer,
     DeferredStore,
+    MarginQueue,
+    MarginStore,
     ModelClient,
     MonthEndQueue,
     MonthEndStore,
@@ -451,6 +455,21 @@ class World:
             self.clock,
             Random(5).randbytes,
             self.retrier,
+        )
+
+        self.margin_reports: MarginStore = InMemoryMarginStore()
+        self.margin_queue = InMemoryMarginQueue()
+        reports, steps = self.margin_reports, cast("MarginQueue", self.margin_queue)
+        if self.faults is not None:
+            reports, steps = self.faults.wrap(reports), self.faults.wrap(steps)
+        calculator = MarginCalculator(
+            InMemoryCounterReader(self.tables), self.rollups, default_prices(), REGION
+        )
+        self.margin_service = MarginService(
+            calculator, self.accounts, self.margin_reports, self.clock, self.clock
+        )
+        self.margin_reporter = MarginReporter(
+            calculator, reports, directory, steps, self.clock, share_percent=50
         )
 
     def cost(self, route: Route, talk: Talk, day: date) -> Decimal | None:

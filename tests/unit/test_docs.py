@@ -145,6 +145,7 @@ def test_the_operators_routes_are_those_that_there_are() -> None:
         forecasts=not_called,
         recommendations=not_called,
         webhooks=not_called,
+        margins=not_called,
         test_clocks=True,
     )
     paths: dict[str, dict[str, Any]] = json.loads(app.get_openapi_json_schema())["paths"]
@@ -264,7 +265,7 @@ def test_every_metric_is_in_the_runbook() -> None:
     written = {
         name
         for source in code
-        for name in re.findall(r'\bcount\("(\w+)"', source.read_text(encoding="utf-8"))
+        for name in re.findall(r'\b(?:count|gauge)\(\s*"(\w+)"', source.read_text(encoding="utf-8"))
     }
     runbook = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
     table = runbook.split("\n## Metrics\n")[1].split("\n## ")[0]

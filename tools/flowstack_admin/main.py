@@ -29,6 +29,7 @@ from flowstack_admin.command_line import (
 )
 from flowstack_admin.data_rights import data_app
 from flowstack_admin.failures import CannotConnectError
+from flowstack_admin.margins import show_margins
 from flowstack_admin.rendering import Output, facts, listing, note
 from flowstack_admin.webhooks import webhook_app
 from flowstack_core.domain.history import Dimension, Granularity
@@ -57,6 +58,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(webhook_app, name="webhook")
 app.add_typer(usage_app, name="usage")
 app.add_typer(clock_app, name="clock")
+app.command("margin")(show_margins)
 
 
 def _moment(text: str) -> datetime:

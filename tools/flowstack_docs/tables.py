@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from flowstack_core.domain.catalogue import PROVIDER as BEDROCK
 from flowstack_core.domain.catalogue import Model, default_catalogue
 from flowstack_core.domain.errors import FlowStackError
 from flowstack_core.domain.identifiers import MAX_NAME_LENGTH
 from flowstack_core.domain.plans import all_plans
+from flowstack_core.domain.prices import PriceLine, default_prices
 from flowstack_core.domain.providers import WAYS
+from flowstack_core.domain.rollups import Route
 from flowstack_core.domain.vault import (
     MAX_DOCUMENT_BYTES,
     MAX_KEY_BYTES,
@@ -172,6 +175,19 @@ def models() -> str:
     )
 
 
+def prices() -> str:
+    """Return the prices of managed models: the last one of each, and what it is elsewhere."""
+    listed = default_prices()
+    routes = (
+        Route(managed=True, provider=BEDROCK, model=model.id) for model in default_catalogue()
+    )
+    lines = (listed.line_of(route, listed.as_of) for route in routes)
+    return _table(
+        ("name", "input", "output", "from", "elsewhere (input / output)"),
+        (_price_row(line) for line in lines if line is not None),
+    )
+
+
 TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "plans": plans,
@@ -183,9 +199,23 @@ TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "vault-limits": vault_limits,
         "credentials": credentials,
         "models": models,
+        "prices": prices,
     }
 )
 """The tables by the name that a page marks their place with."""
+
+
+def _price_row(line: PriceLine) -> tuple[str, ...]:
+    elsewhere = (
+        f"`{place}` {price.input} / {price.output}" for place, price in line.elsewhere.items()
+    )
+    return (
+        f"`{line.price.model}`",
+        str(line.price.input),
+        str(line.price.output),
+        line.price.since.isoformat(),
+        ", ".join(elsewhere),
+    )
 
 
 def _model_row(model: Model) -> tuple[str, ...]:

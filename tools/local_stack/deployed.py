@@ -19,7 +19,7 @@ TABLES = ("accounts", "sessions", "usage", "vault")
 FUNCTIONS = (
     *("authorizer", "conversation", "worker", "usage", "byok", "billing", "public", "admin"),
     *("expiry", "month_end", "close", "thresholds", "announcements", "rights"),
-    *("alerts", "rollups", "webhooks", "vault"),
+    *("alerts", "rollups", "webhooks", "vault", "margins"),
 )
 TABLE_TYPES = ("AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable")
 

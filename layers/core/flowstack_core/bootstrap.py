@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from datetime import date, timedelta
-from decimal import Decimal
+from datetime import timedelta
 from functools import cache, partial
 from random import SystemRandom
 from typing import TYPE_CHECKING
@@ -23,7 +22,6 @@ from flowstack_core.adapters.dynamodb_own_limits import DynamoDBOwnLimitsStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
 from flowstack_core.adapters.system import RandomIds, SystemClock, TestClocks
-from flowstack_core.domain.rollups import Route, Talk
 from flowstack_core.services.admission import Admission
 from flowstack_core.services.authorization import AuthorizationService
 from flowstack_core.services.conversations import ConversationService
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
     from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
     from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
     from flowstack_core.adapters.dynamodb_customer_data import DynamoDBCustomerData
+    from flowstack_core.adapters.dynamodb_margins import DynamoDBMarginStore
     from flowstack_core.adapters.dynamodb_rollups import DynamoDBRollupStore
     from flowstack_core.adapters.kms import KmsCredentialCipher
     from flowstack_core.adapters.s3_archives import S3Archives
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
     from flowstack_core.services.exports import ExportService
     from flowstack_core.services.forecasts import ForecastService, RecommendationService
     from flowstack_core.services.history import HistoryService
+    from flowstack_core.services.margins import MarginCalculator, MarginReporter, MarginService
     from flowstack_core.services.month_end import CloseWorker, MonthEndService
     from flowstack_core.services.own_limits import BudgetService
     from flowstack_core.services.payments import PaymentService
@@ -157,11 +157,6 @@ def _cipher() -> KmsCredentialCipher:
 
 def _own_limits(client: DynamoDBClient) -> DynamoDBOwnLimitsStore:
     return DynamoDBOwnLimitsStore(client, settings().accounts_table, settings().usage_table)
-
-
-def _cost(route: Route, talk: Talk, day: date) -> Decimal | None:  # noqa: ARG001
-    """Return what was said costs: until there is a price file, nobody knows."""
-    return None
 
 
 def _clock_offsets(client: DynamoDBClient) -> DynamoDBClockOffsetStore:
@@ -301,15 +296,11 @@ def forecast_service() -> ForecastService:
 @cache
 def recommendation_service() -> RecommendationService:
     """Return the service behind ``/usage/recommendations``."""
+    from flowstack_core.domain.prices import cost  # noqa: PLC0415
     from flowstack_core.services.forecasts import RecommendationService  # noqa: PLC0415
 
     client = patient_client()
-    return RecommendationService(
-        forecast_service(),
-        _rollups(client),
-        _accounts(client),
-        cost=lambda route, talk, day: None,  # noqa: ARG005 - there is no price file yet
-    )
+    return RecommendationService(forecast_service(), _rollups(client), _accounts(client), cost=cost)
 
 
 @cache
@@ -392,6 +383,57 @@ def _alerts(client: DynamoDBClient) -> DynamoDBAlertStore:
     return DynamoDBAlertStore(client, settings().accounts_table, settings().usage_table)
 
 
+def _margins(client: DynamoDBClient) -> DynamoDBMarginStore:
+    from flowstack_core.adapters.dynamodb_margins import DynamoDBMarginStore  # noqa: PLC0415
+
+    return DynamoDBMarginStore(client, settings().usage_table)
+
+
+def _margin_calculator(client: DynamoDBClient) -> MarginCalculator:
+    from flowstack_core.adapters.dynamodb_margins import DynamoDBCounterReader  # noqa: PLC0415
+    from flowstack_core.domain.prices import default_prices  # noqa: PLC0415
+    from flowstack_core.services.margins import MarginCalculator  # noqa: PLC0415
+
+    return MarginCalculator(
+        DynamoDBCounterReader(client, settings().usage_table, settings().accounts_table),
+        _rollups(client),
+        default_prices(),
+        settings().region,
+    )
+
+
+@cache
+def margin_service() -> MarginService:
+    """Return the service that tells operators of margins."""
+    from flowstack_core.services.margins import MarginService  # noqa: PLC0415
+
+    client = patient_client()
+    return MarginService(
+        _margin_calculator(client),
+        _accounts(client),
+        _margins(client),
+        _clocks(client),
+        SystemClock(),
+    )
+
+
+@cache
+def margin_reporter() -> MarginReporter:
+    """Return the service that adds up all customers' margins once a day."""
+    from flowstack_core.adapters.sqs_margins import SQSMarginQueue  # noqa: PLC0415
+    from flowstack_core.services.margins import MarginReporter  # noqa: PLC0415
+
+    client = patient_client()
+    return MarginReporter(
+        _margin_calculator(client),
+        _margins(client),
+        _accounts(client),
+        SQSMarginQueue(_patient_sqs(), settings().margins_queue_url),
+        SystemClock(),
+        settings().cost_share_percent,
+    )
+
+
 @cache
 def threshold_watch() -> ThresholdWatch:
     """Return what notices that thresholds are reached."""
@@ -447,6 +489,7 @@ def credential_service() -> CredentialService:
 @cache
 def budget_service() -> BudgetService:
     """Return the service behind ``/budget``, which also holds ceilings against what was spent."""
+    from flowstack_core.domain.prices import cost  # noqa: PLC0415
     from flowstack_core.services.own_limits import BudgetService  # noqa: PLC0415
 
     client = patient_client()
@@ -454,7 +497,7 @@ def budget_service() -> BudgetService:
         _own_limits(client),
         _usage(client),
         _rollups(client),
-        _cost,
+        cost,
         _clocks(client),
         SystemClock(),
         os.urandom,

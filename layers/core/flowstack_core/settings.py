@@ -18,6 +18,8 @@ class Settings:
     ----------
     stage
         ``local``, ``dev``, ``prod`` or whatever the operator calls it.
+    cost_share_percent
+        From which share of its price on a customer's cost is of interest.
     quiet_seconds
         How long the longest request goes on after its customer was stopped.
     test_clocks
@@ -64,6 +66,8 @@ class Settings:
     webhooks_queue_url: str = ""
     webhooks_dead_letters_url: str = ""
     webhook_retry_seconds: tuple[int, ...] = ()
+    margins_queue_url: str = ""
+    cost_share_percent: int = 0
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
@@ -99,6 +103,8 @@ class Settings:
                 if local
                 else ()
             ),
+            margins_queue_url=environment.get("MARGINS_QUEUE_URL", ""),
+            cost_share_percent=int(environment.get("COST_SHARE_PERCENT", "0")),
         )
 
 

@@ -120,6 +120,7 @@ class Admin:
             forecasts=lambda: self.world.forecast_service,
             recommendations=lambda: self.world.recommendation_service,
             webhooks=lambda: self.world.webhook_service,
+            margins=lambda: self.world.margin_service,
             test_clocks=test_clocks,
         )
         self.handler = entry_point(app, admit=signer_of)

@@ -54,7 +54,7 @@ def test_who_asked_for_nothing_has_the_default_thresholds(alerts: AlertsApi) -> 
 
 
 def test_the_webhook_is_shown_beside_the_thresholds_without_its_secret(alerts: AlertsApi) -> None:
-    endpoint, secret = alerts.world.webhook_service.set_endpoint(
+    endpoint, secret = alerts.world.webhook_service.set_url(
         "key_7", alerts.world.customer_id, "https://hooks.example.com/a", alerts.world.budget
     )
     answer = alerts.send("GET")
@@ -62,7 +62,6 @@ def test_the_webhook_is_shown_beside_the_thresholds_without_its_secret(alerts: A
     assert answer.body["webhook"]["url"] == endpoint.url
     assert str(secret) not in json.dumps(answer.body)
     assert alerts.send("GET", customer_id="cus_2").body["webhook"] is None
-
 
 
 def test_the_alerts_of_the_present_period_are_shown_to_their_customer_only(

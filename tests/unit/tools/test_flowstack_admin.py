@@ -33,6 +33,7 @@ from tests.support.fakes import NOON, NOVEMBER, Budget, World, at
 from tests.support.http_events import LambdaContext, http_event, response_of
 from tests.support.in_memory_webhooks import InMemoryDeliveryLog
 from tests.support.local_http import LocalHandler, LocalServer
+from tests.unit.services.test_margins import DOLLAR_10, add, deliver_all
 
 STAGE = "/test"
 
@@ -138,6 +139,7 @@ def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operat
         forecasts=lambda: world.forecast_service,
         recommendations=lambda: world.recommendation_service,
         webhooks=lambda: world.webhook_service,
+        margins=lambda: world.margin_service,
         test_clocks=True,
     )
     handler = type("Handler", (Gateway,), {"app": api})
@@ -488,6 +490,24 @@ def test_drift_is_reported_in_so_many_words(operator: Operator) -> None:
     operator.world.tables.records.clear()
     assert operator.json("usage", "audit", customer_id)["drift"] == 1
     assert "DRIFT +1" in operator.text("usage", "audit", customer_id)
+
+
+def test_margins_are_shown_of_one_customer_now_and_of_all_daily(operator: Operator) -> None:
+    add(operator.world, "cus_1", talk=DOLLAR_10)
+    one = operator.text("margin", "cus_1")
+    for words in ("2026-11", "starter", "$29.00", "$10.00", "34.5 %", "$19.00"):
+        assert words in one
+    assert operator.json("margin", "cus_1", "--period", "2026-12")["managed_cost"] == 0
+    none = operator.run("margin")
+    assert (none.exit_code, "once a day" in none.stderr) == (1, True)
+    operator.world.margin_reporter.ensure()
+    deliver_all(operator.world)
+    report = operator.text("margin")
+    assert "cost more than 50 % of their price" in report
+    tiers = [line.split()[:2] for line in report.splitlines() if line.startswith("starter")]
+    assert tiers == [["starter", "1"]]
+    assert any(line.startswith("cus_1") and "$10.00" in line for line in report.splitlines())
+    assert operator.json("margin", "--period", "2026-11")["totals"]["customers"] == 1
 
 
 def test_a_clock_is_shown_advanced_and_set(operator: Operator) -> None:

@@ -292,5 +292,9 @@ KINDS: tuple[Kind, ...] = (
 UNLISTED: tuple[tuple[str, str], ...] = (("sessions", "IDEMPOTENCY#{customer}#"),)
 """Partitions of a customer that nothing leads to. Their items live for a day and then expire."""
 
-BOOKS: tuple[tuple[str, str], ...] = (("usage", "MONTH_ENDS"), ("usage", "MONTH_END#"))
+BOOKS: tuple[tuple[str, str], ...] = (
+    ("usage", "MONTH_ENDS"),
+    ("usage", "MONTH_END#"),
+    ("usage", "MARGINS#"),
+)
 """Partitions that are the operator's. Of customers they hold ids, as statements do."""

@@ -20,7 +20,7 @@ _LONGEST_REASON = 1_000
 
 
 class MalformedMessageError(ValueError):
-    """The message is none of the month end's."""
+    """The message is not one that this queue carries."""
 
 
 def encode_step(period: Period, step: int) -> str:

@@ -121,14 +121,21 @@ class Model:
         The smallest geography wins: the region itself, then its geography's profile, then the
         global one. From ``us-east-1`` an ``eu`` profile cannot be called at all.
         """
+        place = self.place(region, geography)
+        if place == region:
+            return self.bedrock_model_id
+        return None if place is None else f"{place}.{self.bedrock_model_id}"
+
+    def place(self, region: str, geography: str | None = None) -> str | None:
+        """Return where a call from a region is processed: the region itself, or a geography.
+
+        ``None`` where the model is not offered. Parameters are those of `invocation_id`.
+        """
         near = _geographies_of(region)
         allowed = near if geography is None else _WITHIN.get(geography, (geography,))
         if not {region, "*"}.isdisjoint(self.in_region) and near[0] in allowed:
-            return self.bedrock_model_id
-        for place in near:
-            if place in allowed and place in self.profiles:
-                return f"{place}.{self.bedrock_model_id}"
-        return None
+            return region
+        return next((each for each in near if each in allowed and each in self.profiles), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,15 +78,17 @@ class PeriodUsage:
         )
 
     @classmethod
-    def as_admitted(
-        cls, found: PeriodUsage | None, subscription: Subscription, period: Period
+    def standing(
+        cls, counter: PeriodUsage | None, subscription: Subscription, period: Period
     ) -> PeriodUsage:
-        """Return the counter as the next admission would see it, whatever is stored of it."""
-        if found is None:
+        """Return a period's counter as the next admission would see it.
+
+        A closed period stays as it was closed, whatever was bought since.
+        """
+        if counter is None:
             return cls.opened(subscription, period)
-        if found.subscription_version < subscription.version:
-            return found.under(subscription)
-        return found
+        behind = counter.subscription_version < subscription.version
+        return counter.under(subscription) if behind and counter.closed_at is None else counter
 
     def under(self, subscription: Subscription) -> PeriodUsage:
         """Return the counter with the entitlement brought up to the subscription (P1, P5)."""

@@ -24,6 +24,7 @@ from flowstack_core.http.admin_billing_routes import (
 )
 from flowstack_core.http.admin_bodies import ClockBody, CreditBody, CustomerBody, KeyBody
 from flowstack_core.http.admin_data_rights_routes import add_data_rights_routes
+from flowstack_core.http.admin_margin_routes import add_margin_routes
 from flowstack_core.http.admin_webhook_routes import add_admin_webhook_routes
 from flowstack_core.http.resolver import create_app, json_response, operator_of
 from flowstack_core.http.statement_responses import PERIOD_PATTERN
@@ -42,6 +43,7 @@ from flowstack_core.services.erasures import ErasureService
 from flowstack_core.services.exports import ExportService
 from flowstack_core.services.forecasts import ForecastService, RecommendationService
 from flowstack_core.services.history import HistoryService
+from flowstack_core.services.margins import MarginService
 from flowstack_core.services.month_end import MonthEndService
 from flowstack_core.services.ports import AuditRecord, Customer
 from flowstack_core.services.statements import StatementService
@@ -139,6 +141,7 @@ def admin_app(
     forecasts: Callable[[], ForecastService],
     recommendations: Callable[[], RecommendationService],
     webhooks: Callable[[], WebhookService],
+    margins: Callable[[], MarginService],
     test_clocks: bool,
 ) -> APIGatewayRestResolver:
     """Return the resolver. The services are asked for on the first request.
@@ -157,6 +160,7 @@ def admin_app(
     add_month_end_routes(app, month_end)
     add_data_rights_routes(app, exports, erasures)
     add_admin_webhook_routes(app, accounts, webhooks)
+    add_margin_routes(app, margins)
     if test_clocks:
         _add_clocks(app, accounts)
     return app

@@ -158,7 +158,7 @@ class BudgetService:
         now = self._clocks.for_customer(customer_id).now()
         period = Period.containing(now)
         counter = self._usage.period_usage(customer_id, period)
-        usage = PeriodUsage.as_admitted(counter, subscription, period)
+        usage = PeriodUsage.standing(counter, subscription, period)
         spent = self._spent(usage)
         reached = limits.ceiling_reached(spent, now)
         if counter is not None and not counter.budget_noted(reached):

@@ -28,6 +28,7 @@ from flowstack_core.domain.data_rights import (
 )
 from flowstack_core.domain.deferred import DeferredRequest, Run
 from flowstack_core.domain.idempotency import Claim, IdempotencyKey
+from flowstack_core.domain.margin import MarginRun
 from flowstack_core.domain.messages import Message, ModelAnswer, ModelRequest, TokenUsage
 from flowstack_core.domain.month_end import ClosePage, Listing, MonthEndRun, PageState
 from flowstack_core.domain.own_limits import (
@@ -779,6 +780,51 @@ class AlertMail(Protocol):
 
     def send_budget(self, alert: BudgetAlert, address: str) -> None:
         """Tell a customer that its own ceiling was reached; again, it is told again."""
+        ...
+
+
+# --- margins -------------------------------------------------------------------------------
+
+
+class CounterReader(Protocol):
+    """The counters of many customers at once."""
+
+    def counters(self, customer_ids: Sequence[str], period: Period) -> Mapping[str, PeriodUsage]:
+        """Return each customer's counter under its subscription, whether it was opened or not.
+
+        Who has no subscription is left out. A subscription is read no earlier than the counter.
+        """
+        ...
+
+
+class MarginStore(Protocol):
+    """The runs that add up margins, and the reports that they end in: one of each a period."""
+
+    def run(self, period: Period) -> MarginRun | None:
+        """Return the run of a period that was begun last, read consistently."""
+        ...
+
+    def begin(self, run: MarginRun) -> bool:
+        """Put a run in the place of one of an earlier day; ``False`` if there is none such."""
+        ...
+
+    def advance(self, before: MarginRun, after: MarginRun) -> bool:
+        """Do a step; where that finishes the run, it becomes the report, both or neither.
+
+        ``False`` if the run has moved on already, or another one took its place.
+        """
+        ...
+
+    def report(self, period: Period) -> MarginRun | None:
+        """Return the run of a period that was finished last, read consistently."""
+        ...
+
+
+class MarginQueue(Protocol):
+    """How the work of a run is handed on. Everything may be delivered twice."""
+
+    def send_step(self, run: MarginRun) -> None:
+        """Ask for the run's next step."""
         ...
 
 

@@ -99,8 +99,8 @@ class UsageService:
         now = self._clocks.for_customer(customer_id).now()
         period = Period.containing(now)
         subscription = self._subscription(customer_id)
-        found = self._usage.period_usage(customer_id, period)
-        usage = PeriodUsage.as_admitted(found, subscription, period)
+        counter = self._usage.period_usage(customer_id, period)
+        usage = PeriodUsage.standing(counter, subscription, period)
         return QuotaStatement(usage, len(self._sessions.held_sessions(customer_id, period))), now
 
     def usage_document(self, customer_id: str) -> dict[str, Any]:
