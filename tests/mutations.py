@@ -705,7 +705,6 @@ MUTATIONS = (
         "P1",
         "usage shows the entitlement of a counter that is behind the subscription",
         QUOTA,
-        ("if found.subscription_version < subscription.version:", "if False:"),
         (
             "behind = counter.subscription_version < subscription.version",
             "behind = False",

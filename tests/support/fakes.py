@@ -102,6 +102,11 @@ from tests.support.in_memory_data_rights import (
     InMemoryCustomerData,
     InMemoryDataRightsQueue,
 )
+from tests.support.in_memory_margins import (
+    InMemoryCounterReader,
+    InMemoryMarginQueue,
+    InMemoryMarginStore,
+)
 from tests.support.in_memory_rollups import InMemoryRollupStore
 from tests.support.in_memory_webhooks import (
     InMemoryDeliveryLog,
