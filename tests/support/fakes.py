@@ -52,6 +52,7 @@ from flowstack_core.services.ports import (
     ModelClient,
     MonthEndQueue,
     MonthEndStore,
+    Observer,
     SessionStore,
     StoredCredentialStore,
     UsageStore,
@@ -251,6 +252,29 @@ class ScriptedModels:
         return self.model
 
 
+class Watching:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def message_received(self, tier: Tier, provider: Provider, *, managed: bool) -> None:
+        """Remember a message."""
+        self.told.append(("received", tier, provider, managed))
+
+    def model_answered(self, seconds: float, usage: TokenUsage) -> None:
+        """Remember an answer."""
+        self.told.append(("answered", seconds, usage))
+
+    def model_failed(self, seconds: float, error: FlowStackError) -> None:
+        """Remember a failure."""
+        self.told.append(("failed", seconds, type(error)))
+
+    def session_released(self) -> None:
+        """Remember a release."""
+        self.told.append(("released",))
+
+
 class Queue:
     """A queue that keeps what it is sent; ``failures`` are raised first, ``kept`` or not.
 
@@ -291,6 +315,7 @@ class World:
     fair_use: FairUseMeter = field(default_factory=FairUseMeter)
     catalogue: Catalogue = field(default_factory=default_catalogue)
     cipher: SealingCipher = field(default_factory=SealingCipher)
+    observer: Observer = field(default_factory=Watching)
 
     def __post_init__(self) -> None:
         self.sessions: SessionStore = InMemorySessionStore(self.tables)
@@ -304,7 +329,7 @@ class World:
             usage = self.faults.wrap(usage)
             accounts = self.faults.wrap(accounts)
         self.retrier = Retrier(sleep=self.budget.sleep, chance=Random(1).random)
-        self.admission = Admission(sessions, usage, accounts, self.ids, self.retrier)
+        self.admission = Admission(sessions, usage, accounts, self.ids, self.retrier, self.observer)
         self.service = ConversationService(
             admission=self.admission,
             sessions=sessions,
@@ -317,6 +342,7 @@ class World:
             model_clients=self.models,
             fair_use=self.fair_use,
             own_credentials=CredentialFinder(self.credentials, self.cipher, self.clock),
+            observer=self.observer,
         )
         self.credential_service = CredentialService(
             self.credentials, self.cipher, self.clock, Random(3).randbytes, self.retrier

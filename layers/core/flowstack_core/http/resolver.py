@@ -71,7 +71,7 @@ def entry_point(app: APIGatewayRestResolver, render: ErrorRenderer = enveloped) 
             api_request_id=request.get("requestId"),
             customer_id=(request.get("authorizer") or {}).get("customer_id"),
         )
-        telemetry.count("Requests")
+        telemetry.begin()
         try:
             _check_body(APIGatewayProxyEvent(event))
             return app.resolve(event, context)

@@ -33,6 +33,7 @@ from flowstack_core.services.ports import (
     ManagedNotGranted,
     ManagedNotIncluded,
     NoLiveSession,
+    Observer,
     PeriodClosed,
     PeriodNotOpen,
     SessionAlive,
@@ -84,12 +85,14 @@ class Admission:
         subscriptions: SubscriptionReader,
         ids: Ids,
         retrier: Retrier,
+        observer: Observer,
     ) -> None:
         self._sessions = sessions
         self._usage = usage
         self._subscriptions = subscriptions
         self._ids = ids
         self._retrier = retrier
+        self._observer = observer
 
     def admit(
         self,
@@ -269,7 +272,10 @@ class Admission:
             self._release(held, attempt, budget)
 
     def _release(self, session: Session, attempt: Attempt, budget: TimeBudget) -> bool:
-        return self._retry(lambda: self._sessions.release(session, attempt.at), budget)
+        released = self._retry(lambda: self._sessions.release(session, attempt.at), budget)
+        if released:
+            self._observer.session_released()
+        return released
 
     def _withdraw(self, attempt: Attempt, at: datetime, budget: TimeBudget) -> None:
         with suppress(ServiceUnavailableError):
@@ -278,7 +284,8 @@ class Admission:
             )
             if session is not None and session.releasable(at):
                 left: Session = session
-                self._clean_up(lambda: self._sessions.release(left, at), budget)
+                if self._clean_up(lambda: self._sessions.release(left, at), budget):
+                    self._observer.session_released()
 
     def _clean_up(self, operation: Callable[[], Result], budget: TimeBudget) -> Result:
         return self._retrier.run(operation, budget, reserve_seconds=_CLEAN_UP_RESERVE_SECONDS)
