@@ -60,6 +60,7 @@ class MonitoringStack(Stack):
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, **kwargs)
+        self.add_dependency(api, "Saved queries name the log groups of its functions.")
         self._stage = stage
         self._alarms: list[cloudwatch.Alarm] = []
         there = scope.node.find_all()
