@@ -20,6 +20,7 @@ from stacks.sources import Sources
 from tests.infrastructure.conftest import ROOT, new_app
 from tests.infrastructure.synthesized import Synthesized
 from tests.infrastructure.test_stages import FUNCTIONS
+from tests.support.metric_math import computed
 
 DAILY = ("MonthEndOpen", "MonthEndFailed")
 API = {"ApiName": "FlowStack-prod-api", "Stage": "prod"}
@@ -32,7 +33,7 @@ WATCHED: list[tuple[str, str, dict[str, str]]] = [
     ("FlowStack", "ModelThrottles", {**OWN, "provider": MANAGED}),
     *(("FlowStack", gauge, {"service": "month-end", "stage": "prod"}) for gauge in DAILY),
 ]
-VALUES = {
+VALUES: dict[str, set[str]] = {
     "stage": {"prod"},
     "tier": set(Tier),
     "provider": {MANAGED, *Provider},
@@ -238,17 +239,7 @@ def share(alarm: dict[str, Any], **sums: float) -> float:
     (expression,) = (each["Expression"] for each in alarm["Metrics"] if "Expression" in each)
     ids = {each["Id"]: sums.get(each["Id"]) for each in alarm["Metrics"] if "MetricStat" in each}
     assert sums.keys() <= ids.keys()
-
-    def fill(value: float | None, otherwise: float) -> float:
-        return otherwise if value is None else value
-
-    def choose(condition: bool, then: float, otherwise: float) -> float:
-        return then if condition else otherwise
-
-    try:
-        return float(eval(expression, {"FILL": fill, "IF": choose, **ids}))
-    except ZeroDivisionError:
-        return 0.0  # no number: nothing is compared
+    return computed(expression, ids)
 
 
 @pytest.mark.parametrize("stage", ["local", "dev"])
