@@ -19,6 +19,7 @@ from stacks.budget import InvalidBudgetError
 from stacks.sources import Sources
 from tests.infrastructure.conftest import ROOT, new_app
 from tests.infrastructure.synthesized import Synthesized
+from tests.infrastructure.test_rules import _findings
 from tests.infrastructure.test_stages import FUNCTIONS
 from tests.support.metric_math import computed
 
@@ -438,6 +439,7 @@ def test_a_budget_tells_the_topic_and_may_use_its_key(tmp_path: Path) -> None:
         assert subscriber["Address"]["Ref"].startswith("Alarms")
     template = json.dumps(synthesized.template("monitoring"))
     assert template.count('"budgets.amazonaws.com"') == 2, "the topic and its key"
+    assert _findings(synthesized.app) == []
 
 
 @pytest.mark.parametrize("value", ["", "much", "0", "-5", "inf", "nan"])
