@@ -90,6 +90,7 @@ class ApiStack(FunctionStack):
         self.admin = self._admin_function(data, billing, rights, webhooks)
         self.payments = self._payments_function(data)
         self.api_name = stage.name_of("api")
+        self.access_log_name = f"/aws/apigateway/{self.api_name}"
         self.api = self._rest_api()
         self._add_routes()
         add_gateway_responses(self.api)
@@ -302,6 +303,7 @@ class ApiStack(FunctionStack):
         access_log = logs.LogGroup(
             self,
             "AccessLog",
+            log_group_name=self.access_log_name,
             retention=self._stage.log_retention,
             removal_policy=self._stage.removal_policy,
         )

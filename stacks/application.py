@@ -92,15 +92,14 @@ class Application:
             data=self.data,
             env=environment,
         )
+        # The last: it watches whatever it finds in the app.
         self.monitoring = MonitoringStack(
             app,
             stage.name_of("monitoring"),
             stage=stage,
             data=self.data,
             api=self.api,
-            lifecycle=self.lifecycle,
             billing=self.billing,
-            rights=self.rights,
             webhooks=self.webhooks,
             env=environment,
         )

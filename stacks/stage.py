@@ -117,6 +117,11 @@ class Stage:
         return self.python.snap_start and not self.local
 
     @property
+    def whole_cloudwatch(self) -> bool:
+        """Whether CloudWatch has metric math in alarms, and saved queries; emulators have not."""
+        return not self.local
+
+    @property
     def quiet(self) -> Duration:
         """How long the longest request goes on after its customer was stopped.
 

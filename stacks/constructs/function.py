@@ -38,6 +38,11 @@ class StageFunction(Construct):
         What it imports beyond the core and its dependencies.
     environment
         More variables; those set for every function cannot be changed.
+
+    Attributes
+    ----------
+    listens_to
+        The table whose stream it is called with, if any.
     """
 
     def __init__(
@@ -59,11 +64,13 @@ class StageFunction(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.name = name
+        self.listens_to: str | None = None
         self.function_name = stage.name_of(name.replace("_", "-"))
+        self.log_group_name = f"/aws/lambda/{self.function_name}"
         log_group = logs.LogGroup(
             self,
             "Logs",
-            log_group_name=f"/aws/lambda/{self.function_name}",
+            log_group_name=self.log_group_name,
             retention=stage.log_retention,
             removal_policy=stage.removal_policy,
         )

@@ -33,6 +33,7 @@ def listen(
     to
         The pattern of the changes that are of interest; others cost no call.
     """
+    function.listens_to = table.name
     function.alias.add_event_source(
         event_sources.DynamoEventSource(
             table.resource,

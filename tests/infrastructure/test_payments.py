@@ -149,10 +149,11 @@ def test_the_rules_hold_with_payments_too(taking: Callable[[str], Synthesized]) 
 def test_failures_of_the_webhook_are_told_and_the_guide_says_what_to_do(
     prod: Synthesized, paid: Synthesized
 ) -> None:
+    webhook = {"PaymentEventsFailing", "PaymentEventsRefused"}
     more = set(alarms(paid)) - set(alarms(prod))
-    assert more == {"PaymentEventsFailing", "PaymentEventsRefused"}
+    assert more == {*webhook, "PaymentsErrors", "PaymentsThrottles"}
     guide = (ROOT / "docs/payments.md").read_text(encoding="utf-8")
-    for name in more:
+    for name in webhook:
         assert f"`{name}`" in guide
         dimensions = {d["Name"]: d["Value"] for d in alarms(paid)[name]["Dimensions"]}
         assert (dimensions["Method"], dimensions["Resource"]) == ("POST", "/webhooks/stripe")

@@ -68,6 +68,7 @@ from flowstack_core.services.ports import (
     ModelClient,
     MonthEndQueue,
     MonthEndStore,
+    Observer,
     OwnLimitsStore,
     SessionStore,
     StoredCredentialStore,
@@ -285,6 +286,29 @@ class ScriptedModels:
         return self.model
 
 
+class Watching:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def message_received(self, tier: Tier, provider: Provider, *, managed: bool) -> None:
+        """Remember a message."""
+        self.told.append(("received", tier, provider, managed))
+
+    def model_answered(self, seconds: float, usage: TokenUsage) -> None:
+        """Remember an answer."""
+        self.told.append(("answered", seconds, usage))
+
+    def model_failed(self, seconds: float, error: FlowStackError) -> None:
+        """Remember a failure."""
+        self.told.append(("failed", seconds, type(error)))
+
+    def session_released(self) -> None:
+        """Remember a release."""
+        self.told.append(("released",))
+
+
 class Queue:
     """A queue that keeps what it is sent; ``failures`` are raised first, ``kept`` or not.
 
@@ -332,6 +356,7 @@ class World:
     fair_use: FairUseMeter = field(default_factory=FairUseMeter)
     catalogue: Catalogue = field(default_factory=default_catalogue)
     cipher: SealingCipher = field(default_factory=SealingCipher)
+    observer: Observer = field(default_factory=Watching)
 
     def __post_init__(self) -> None:
         self.sessions: SessionStore = InMemorySessionStore(self.tables)
@@ -349,7 +374,9 @@ class World:
         own_limits = self.own_limits
         if self.faults is not None:
             own_limits = self.faults.wrap(own_limits)
-        self.admission = Admission(sessions, usage, accounts, own_limits, self.ids, self.retrier)
+        self.admission = Admission(
+            sessions, usage, accounts, own_limits, self.ids, self.retrier, self.observer
+        )
         self.service = ConversationService(
             admission=self.admission,
             sessions=sessions,
@@ -362,6 +389,7 @@ class World:
             model_clients=self.models,
             fair_use=self.fair_use,
             own_credentials=CredentialFinder(self.credentials, self.cipher, self.clock),
+            observer=self.observer,
         )
         self.rollups = InMemoryRollupStore(self.tables)
         self.prices: dict[Route, Decimal] = {}

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from pydantic import BaseModel
 from typer.core import TyperGroup
 
 from flowstack_admin.main import app as admin_app
+from flowstack_core.domain.plans import Tier
 from flowstack_core.http import (
     admin_bodies,
     admin_routes,
@@ -32,8 +34,9 @@ from flowstack_core.http import (
     vault_requests,
     webhook_documents,
 )
+from flowstack_core.metrics import METRICS
 from flowstack_docs.pages import ROOT, documented_pages, places, refreshed
-from flowstack_docs.tables import TABLES
+from flowstack_docs.tables import TABLES, alarms_of, runbook_pages
 from stacks.application import Application
 from stacks.sources import Sources
 
@@ -260,40 +263,106 @@ def test_the_python_example_is_python_and_sends_what_the_api_takes() -> None:
 # --- metrics and alarms -------------------------------------------------------------------------
 
 
-def test_every_metric_is_in_the_runbook() -> None:
+def test_every_metric_that_is_written_is_registered_and_no_other() -> None:
     code = (ROOT / "layers/core/flowstack_core").rglob("*.py")
     written = {
         name
         for source in code
-        for name in re.findall(r'\b(?:count|gauge)\(\s*"(\w+)"', source.read_text(encoding="utf-8"))
+        for name in re.findall(r'\b(?:count|gauge|measure)\(\s*"(\w+)"', source.read_text(encoding="utf-8"))
     }
-    runbook = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-    table = runbook.split("\n## Metrics\n")[1].split("\n## ")[0]
-    named_there = set(re.findall(r"`([A-Z][A-Za-z]+)`", table)) - {"FlowStack"}
-    assert named_there == written | set(telemetry._REFUSALS.values())
+    assert written | set(telemetry._REFUSALS.values()) == METRICS.keys()
 
 
-@pytest.fixture(scope="module")
-def alarm_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    context: dict[str, Any] = {"stage": "prod", "aws:cdk:bundling-stacks": []}
-    app = App(context=context, outdir=str(tmp_path_factory.mktemp("prod")))
+def test_every_metric_is_written_by_the_parts_that_it_is_said_to_be() -> None:
+    for source in (ROOT / "layers/core/flowstack_core").rglob("*.py"):
+        text = source.read_text(encoding="utf-8")
+        service = re.search(r'MetricLog\("([\w-]+)"\)', text)
+        if service is not None:
+            for name in re.findall(r'\b_metrics\.(?:count|measure)\("(\w+)"', text):
+                assert service[1] in METRICS[name].services, f"{source.name}: {name}"
+
+
+def alarms_in(folder: Path, **context: str) -> dict[str, dict[str, Any]]:
+    """Return the alarms of a production stage by their names in it."""
+    app = App(
+        context={"stage": "prod", "aws:cdk:bundling-stacks": [], **context}, outdir=str(folder)
+    )
     application = Application(app, Sources(ROOT), Environment())
     alarms = Template.from_stack(application.monitoring).find_resources("AWS::CloudWatch::Alarm")
     return {
-        alarm["Properties"]["AlarmName"].removeprefix("FlowStack-prod-")
+        alarm["Properties"]["AlarmName"].removeprefix("FlowStack-prod-"): alarm["Properties"]
         for alarm in alarms.values()
     }
 
 
-def test_the_runbook_has_a_section_for_every_alarm_and_for_no_other(
-    alarm_names: set[str],
+@pytest.fixture(scope="module")
+def alarms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    return alarms_in(tmp_path_factory.mktemp("prod"))
+
+
+@pytest.fixture(scope="module")
+def all_alarms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """With those of what has to be configured."""
+    return alarms_in(tmp_path_factory.mktemp("paid"), stripe_webhook_secret="flowstack/stripe")
+
+
+def test_the_runbook_is_about_every_alarm_and_about_no_other(
+    all_alarms: dict[str, dict[str, Any]],
 ) -> None:
-    runbook = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-    sections = re.findall(r"^### (\w+)$", runbook.split("\n## Alarms\n")[1], re.MULTILINE)
-    assert len(sections) == len(set(sections))
-    assert set(sections) == alarm_names
+    named_there = [name for page in runbook_pages() for name in alarms_of(page)]
+    assert len(named_there) == len(set(named_there))
+    assert set(named_there) == all_alarms.keys()
 
 
-def test_the_price_of_the_alarms_is_for_as_many_as_there_are(alarm_names: set[str]) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"{len(alarm_names)} alarms, ${len(alarm_names) * 0.10:.2f}" in readme
+def test_every_alarm_refers_to_the_page_that_is_about_it(
+    all_alarms: dict[str, dict[str, Any]],
+) -> None:
+    for page in runbook_pages():
+        about = alarms_of(page)
+        assert about, f"{page.name} is about no alarm"
+        for name in about:
+            assert all_alarms[name]["AlarmDescription"].endswith(f"docs/runbook/{page.name}")
+
+
+@pytest.mark.parametrize("page", runbook_pages(), ids=named)
+def test_every_page_of_the_runbook_says_how_to_see_it_and_what_to_do(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert "**See it.**" in text
+    assert re.search(r"\*\*Do\.\*\*|\| do \|", text)
+
+
+def test_queries_that_are_named_exist(tmp_path: Path) -> None:
+    app = App(context={"stage": "prod", "aws:cdk:bundling-stacks": []}, outdir=str(tmp_path))
+    template = Template.from_stack(Application(app, Sources(ROOT), Environment()).monitoring)
+    queries = {
+        found["Properties"]["Name"].split("/")[1]
+        for found in template.find_resources("AWS::Logs::QueryDefinition").values()
+    }
+    operations = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    saved = operations.split("as saved queries")[1].split("A query costs")[0]
+    assert {" ".join(name.split()) for name in re.findall(r"\*([^*]+)\*", saved)} == queries
+    for page in runbook_pages():
+        text = " ".join(page.read_text(encoding="utf-8").split())
+        assert set(re.findall(r"query \*([^*]+)\*", text)) <= queries
+
+
+def test_the_price_of_the_alarms_is_for_as_many_as_there_are(
+    alarms: dict[str, dict[str, Any]],
+) -> None:
+    watched = sum(
+        len([each for each in alarm.get("Metrics", ()) if "MetricStat" in each]) or 1
+        for alarm in alarms.values()
+    )
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"{len(alarms)} alarms on {watched} metrics, ${watched * 0.10:.2f}" in readme
+
+
+def test_the_price_of_the_metrics_is_for_as_many_as_there_can_be() -> None:
+    totals = sum(len(metric.services) for metric in METRICS.values())
+    by = Counter(metric.by for metric in METRICS.values())
+    most = totals + by["tier"] * len(Tier)
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert (
+        f"{totals} metrics, and {by['tier']} of them by tier, ${most * 0.30:.2f}; "
+        f"{by['provider']} more for each provider in use, ${by['provider'] * 0.30:.2f}" in readme
+    )

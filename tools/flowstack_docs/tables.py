@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from flowstack_core.domain.catalogue import PROVIDER as BEDROCK
+from aws_lambda_powertools.metrics import MetricUnit
+
 from flowstack_core.domain.catalogue import Model, default_catalogue
 from flowstack_core.domain.errors import FlowStackError
 from flowstack_core.domain.identifiers import MAX_NAME_LENGTH
@@ -35,6 +39,7 @@ from flowstack_core.http.errors import STATUS
 from flowstack_core.http.json_body import MAX_BYTES, MAX_DEPTH
 from flowstack_core.http.public_routes import OPENAPI_FILE
 from flowstack_core.http.requests import ChatBody, InvokeBody
+from flowstack_core.metrics import METRICS
 from stacks.gateway_responses import ANSWERS
 
 
@@ -188,6 +193,51 @@ def prices() -> str:
     )
 
 
+def metrics() -> str:
+    """Return the metrics that functions write."""
+    return _table(
+        ("metric", "written by", "also by", "counts or measures"),
+        (
+            (
+                f"`{name}`",
+                ", ".join(f"`{service}`" for service in metric.services),
+                "" if metric.by is None else f"`{metric.by}`",
+                f"{metric.meaning}{' (ms)' if metric.unit is MetricUnit.Milliseconds else ''}",
+            )
+            for name, metric in METRICS.items()
+        ),
+    )
+
+
+def runbook() -> str:
+    """Return the pages of the runbook, each with the alarms that refer to it."""
+
+    def link(page: Path) -> str:
+        title = page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+        return f"[{title}](runbook/{page.name})"
+
+    return _table(
+        ("what is wrong", "alarms"),
+        (
+            (link(page), ", ".join(f"`{name}`" for name in alarms_of(page)))
+            for page in runbook_pages()
+        ),
+    )
+
+
+def runbook_pages() -> list[Path]:
+    """Return the pages of the runbook, in the order of their names."""
+    return sorted((Path(__file__).parents[2] / "docs/runbook").glob("*.md"))
+
+
+def alarms_of(page: Path) -> list[str]:
+    """Return the alarms that a page of the runbook is about: the first column of its table."""
+    rows = re.findall(
+        r"^\| (`[A-Z]\w+`(?:, `[A-Z]\w+`)*) \|", page.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    return [name.strip("`") for row in rows for name in row.split(", ") if not name.isupper()]
+
+
 TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "plans": plans,
@@ -200,6 +250,8 @@ TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "credentials": credentials,
         "models": models,
         "prices": prices,
+        "metrics": metrics,
+        "runbook": runbook,
     }
 )
 """The tables by the name that a page marks their place with."""

@@ -190,14 +190,21 @@ def conversation_service() -> ConversationService:
     from flowstack_core.adapters.provider_clients import ProviderClients  # noqa: PLC0415
     from flowstack_core.domain.catalogue import default_catalogue  # noqa: PLC0415
     from flowstack_core.domain.fair_use import FairUseMeter  # noqa: PLC0415
+    from flowstack_core.http.telemetry import MessageObserver  # noqa: PLC0415
     from flowstack_core.services.byok import CredentialFinder  # noqa: PLC0415
 
     client = hot_path_client()
-    retrier = _retrier()
+    retrier, observer = _retrier(), MessageObserver()
     sessions, ids = _sessions(client), RandomIds()
     return ConversationService(
         admission=Admission(
-            sessions, _usage(client), _accounts(client), _own_limits(client), ids, retrier
+            sessions,
+            _usage(client),
+            _accounts(client),
+            _own_limits(client),
+            ids,
+            retrier,
+            observer,
         ),
         sessions=sessions,
         subscriptions=_accounts(client),
@@ -213,6 +220,7 @@ def conversation_service() -> ConversationService:
         ),
         fair_use=FairUseMeter(),
         own_credentials=CredentialFinder(_credentials(client), _cipher(), SystemClock()),
+        observer=observer,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +17,7 @@ from flowstack_core.services.month_end import ATTEMPTS
 from flowstack_core.services.ports import Customer
 from tests.support.fakes import NOON, NOVEMBER, World, at
 from tests.support.http_events import LambdaContext
+from tests.support.metric_lines import dimensions_of, measured
 
 
 def _messages(*bodies: str, delivery: int = 1) -> dict[str, Any]:
@@ -41,17 +41,12 @@ def _messages(*bodies: str, delivery: int = 1) -> dict[str, Any]:
 
 def _metrics(capsys: pytest.CaptureFixture[str]) -> dict[str, int]:
     """Return the sums of the metrics that were written to the log."""
-    sums: dict[str, int] = {}
-    for line in capsys.readouterr().out.splitlines():
-        blob = json.loads(line)
-        if "_aws" in blob:
-            assert blob["service"] == "month-end"
-            (directive,) = blob["_aws"]["CloudWatchMetrics"]
-            assert directive["Namespace"] == "FlowStack"
-            assert directive["Dimensions"] == [["service"]]
-            for metric in directive["Metrics"]:
-                sums[metric["Name"]] = sum(map(int, blob[metric["Name"]]))
-    return sums
+    service = dimensions_of(service="month-end", stage="undefined")
+    return {
+        name: int(sum(values))
+        for (name, dimensions), values in measured(capsys.readouterr().out.splitlines()).items()
+        if dimensions == service
+    }
 
 
 class MonthEndFunctions:

@@ -15,6 +15,7 @@ from flowstack_core.services.expiry import ExpiryService
 from flowstack_core.services.ports import StoreContentionError
 from tests.support.fakes import NOON, World
 from tests.support.http_events import LambdaContext
+from tests.support.metric_lines import dimensions_of, measured
 
 
 def _image(session: Session) -> dict[str, Any]:
@@ -125,3 +126,14 @@ def test_s4_a_release_after_the_month_end_goes_to_the_month_of_the_start(stream:
     stream.world.clock.move_to(NOON + timedelta(days=30))
     stream.deliver(_record(session))
     assert stream.world.used(session.period) == 0
+
+
+def test_sessions_that_are_released_are_counted(
+    stream: Stream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = stream.crash("a"), stream.crash("b")
+    stream.deliver(_record(first, 1), _record(second, 2))
+    expiry = dimensions_of(service="expiry", stage="undefined")
+    assert measured(capsys.readouterr().out.splitlines()) == {("SessionsReleased", expiry): [2.0]}
+    stream.deliver(_record(first, event="MODIFY"))
+    assert measured(capsys.readouterr().out.splitlines()) == {}

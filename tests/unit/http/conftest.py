@@ -13,6 +13,7 @@ from flowstack_core.http.authorizer import told_caps
 from flowstack_core.http.conversation_routes import conversation_app
 from flowstack_core.http.openai_routes import doors, openai_app
 from flowstack_core.http.resolver import entry_point, signer_of
+from flowstack_core.http.telemetry import MessageObserver
 from tests.support.fakes import World
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
 
@@ -23,7 +24,7 @@ ADA = "arn:aws:iam::123456789012:user/ada"
 class ConversationApi:
     """Sends requests to the conversation function as its customer."""
 
-    world: World = field(default_factory=World)
+    world: World = field(default_factory=lambda: World(observer=MessageObserver()))
 
     def __post_init__(self) -> None:
         services = (lambda: self.world.service), (lambda: self.world.deferred)

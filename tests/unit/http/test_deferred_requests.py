@@ -13,6 +13,7 @@ from flowstack_core.domain.errors import ModelError
 from flowstack_core.events.deferred_queue import deferred_requests
 from flowstack_core.http.documents import RequestDocument
 from tests.support.http_events import LambdaContext
+from tests.support.metric_lines import dimensions_of, measured
 from tests.unit.http.conftest import ConversationApi
 
 LATER = {"Prefer": "respond-async"}
@@ -100,6 +101,19 @@ def test_a_message_that_is_delivered_twice_is_charged_once(
         if "MessagesAnswered" in line
     ]
     assert metrics["MessagesAnswered"] == [1.0]
+
+
+def test_the_worker_counts_under_tier_and_provider(
+    api: ConversationApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request_id = api.invoke(LATER).body["request_id"]
+    capsys.readouterr()
+    deliver(api, request_id)
+    counted = measured(capsys.readouterr().out.splitlines())
+    service = {"service": "api", "stage": "undefined"}
+    assert counted["SessionsStarted", dimensions_of(**service, tier="starter")] == [1.0]
+    assert counted["OutputTokens", dimensions_of(**service, provider="managed")] == [5.0]
+    assert ("Overhead", dimensions_of(**service)) not in counted, "nobody waits for a worker"
 
 
 def test_one_bad_request_does_not_bring_the_others_back(api: ConversationApi) -> None:

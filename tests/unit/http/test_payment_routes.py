@@ -20,6 +20,7 @@ from tests.support.fakes import World
 from tests.support.faulty import Unreachable
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
 from tests.support.in_memory_payments import InMemoryPaymentStore
+from tests.support.metric_lines import totals
 from tests.support.stripe_messages import SECRET, checkout, event_of, signature_of, subscription
 
 BODY = checkout(metadata={"flowstack_tier": "starter"})
@@ -64,11 +65,7 @@ def webhook() -> Webhook:
 
 
 def metrics(capsys: pytest.CaptureFixture[str]) -> set[str]:
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    (blob,) = [line for line in lines if "_aws" in line]
-    (directive,) = blob["_aws"]["CloudWatchMetrics"]
-    assert directive["Dimensions"] == [["service"]]
-    return {metric["Name"] for metric in directive["Metrics"]} - {"Requests"}
+    return totals(capsys.readouterr().out.splitlines()).keys() - {"Requests"}
 
 
 def test_an_event_is_carried_out_and_acknowledged(

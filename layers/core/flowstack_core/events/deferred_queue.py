@@ -27,6 +27,12 @@ def deferred_requests(runner: Callable[[], DeferredRunner]) -> LambdaFunction:
 
     def run(record: dict[str, Any], budget: LambdaTimeBudget) -> None:
         telemetry.count_run()
+        try:
+            answer(record, budget)
+        finally:
+            telemetry.flush()
+
+    def answer(record: dict[str, Any], budget: LambdaTimeBudget) -> None:
         customer_id, request_id = decode_message(record["body"])
         named = {"customer_id": customer_id, "request_id": request_id}
         outcome = runner().run(customer_id, request_id, budget)
@@ -40,9 +46,6 @@ def deferred_requests(runner: Callable[[], DeferredRunner]) -> LambdaFunction:
 
     def handler(event: dict[str, Any], context: Any) -> Any:
         budget = LambdaTimeBudget(context)
-        try:
-            return each_record(EventType.SQS, lambda record: run(record, budget))(event, context)
-        finally:
-            telemetry.flush()
+        return each_record(EventType.SQS, lambda record: run(record, budget))(event, context)
 
     return handler

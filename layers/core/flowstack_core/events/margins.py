@@ -15,7 +15,7 @@ from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.events.batches import LambdaFunction, each_record
 from flowstack_core.events.month_end import ENSURE, UnknownEventError
-from flowstack_core.metrics import MetricLog, TierGauges
+from flowstack_core.metrics import MetricLog
 
 _SERVICE = "margins"
 
@@ -81,13 +81,13 @@ def _measure(report: MarginRun) -> None:
     for tier in Tier:
         total = report.totals.tiers.get(tier)
         if total is not None:
-            gauges = TierGauges(_SERVICE, tier.value)
+            _metrics.label(tier=tier.value)
             # Dollars: exact sums are in the report, CloudWatch has floats only.
-            gauges.gauge("ManagedCost", float(total.use.cost))
-            gauges.gauge("Revenue", total.revenue_cents / 100)
-            gauges.flush()
-    _metrics.count("CustomersOverCostShare", report.totals.exceeding)
-    _metrics.count(
+            _metrics.gauge("ManagedCost", float(total.use.cost))
+            _metrics.gauge("Revenue", total.revenue_cents / 100)
+            _metrics.flush()
+    _metrics.gauge("CustomersOverCostShare", report.totals.exceeding)
+    _metrics.gauge(
         "UnpricedTokens",
         sum(
             total.use.unpriced.input_tokens + total.use.unpriced.output_tokens

@@ -11,8 +11,10 @@ from aws_lambda_powertools.utilities.batch import EventType
 from flowstack_core.adapters.dynamodb_sessions import HEAD_SORT_KEY, decode_session
 from flowstack_core.domain.sessions import Session
 from flowstack_core.events.batches import LambdaFunction, each_record
+from flowstack_core.metrics import MetricLog
 
 logger = Logger()
+_metrics = MetricLog("expiry")
 
 
 def deleted_sessions(on_deleted: Callable[[Session], bool]) -> LambdaFunction:
@@ -21,6 +23,7 @@ def deleted_sessions(on_deleted: Callable[[Session], bool]) -> LambdaFunction:
     def on_record(record: dict[str, Any]) -> None:
         session = deleted_session(record)
         if session is not None and on_deleted(session):
+            _metrics.count("SessionsReleased")
             logger.info(
                 "released an expired session",
                 extra={
@@ -29,7 +32,15 @@ def deleted_sessions(on_deleted: Callable[[Session], bool]) -> LambdaFunction:
                 },
             )
 
-    return each_record(EventType.DynamoDBStreams, on_record)
+    records = each_record(EventType.DynamoDBStreams, on_record)
+
+    def handler(event: dict[str, Any], context: Any) -> Any:
+        try:
+            return records(event, context)
+        finally:
+            _metrics.flush()
+
+    return handler
 
 
 def deleted_session(record: dict[str, Any]) -> Session | None:

@@ -82,7 +82,7 @@ def entry_point(
             api_request_id=request.get("requestId"),
             customer_id=(request.get("authorizer") or {}).get("customer_id"),
         )
-        telemetry.count("Requests")
+        telemetry.begin()
         try:
             proxied = APIGatewayProxyEvent(event)
             if admit is not None:

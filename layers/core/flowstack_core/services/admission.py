@@ -38,6 +38,7 @@ from flowstack_core.services.ports import (
     ManagedNotGranted,
     ManagedNotIncluded,
     NoLiveSession,
+    Observer,
     OwnLimitsReader,
     PeriodClosed,
     PeriodNotOpen,
@@ -92,6 +93,7 @@ class Admission:
         own_limits: OwnLimitsReader,
         ids: Ids,
         retrier: Retrier,
+        observer: Observer,
     ) -> None:
         self._sessions = sessions
         self._usage = usage
@@ -99,6 +101,7 @@ class Admission:
         self._own_limits = own_limits
         self._ids = ids
         self._retrier = retrier
+        self._observer = observer
 
     def admit(
         self,
@@ -314,7 +317,10 @@ class Admission:
             self._release(held, attempt, budget)
 
     def _release(self, session: Session, attempt: Attempt, budget: TimeBudget) -> bool:
-        return self._retry(lambda: self._sessions.release(session, attempt.at), budget)
+        released = self._retry(lambda: self._sessions.release(session, attempt.at), budget)
+        if released:
+            self._observer.session_released()
+        return released
 
     def _withdraw(self, attempt: Attempt, at: datetime, budget: TimeBudget) -> None:
         with suppress(ServiceUnavailableError):
@@ -323,7 +329,8 @@ class Admission:
             )
             if session is not None and session.releasable(at):
                 left: Session = session
-                self._clean_up(lambda: self._sessions.release(left, at), budget)
+                if self._clean_up(lambda: self._sessions.release(left, at), budget):
+                    self._observer.session_released()
 
     def _clean_up(self, operation: Callable[[], Result], budget: TimeBudget) -> Result:
         return self._retrier.run(operation, budget, reserve_seconds=_CLEAN_UP_RESERVE_SECONDS)

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 from flowstack_core.domain.catalogue import Catalogue, Model, ResolvedModel
 from flowstack_core.domain.deferred import Run
 from flowstack_core.domain.errors import (
+    FlowStackError,
     IdempotencyConflictError,
     InvalidRequestError,
     ModelTimeoutError,
@@ -59,7 +60,9 @@ from flowstack_core.services.ports import (
     Clock,
     CustomerClocks,
     Ids,
+    ModelClient,
     ModelClients,
+    Observer,
     SessionStore,
     Settlement,
     SubscriptionReader,
@@ -174,6 +177,7 @@ class ConversationService:
         model_clients: ModelClients,
         fair_use: FairUseMeter,
         own_credentials: CredentialFinder,
+        observer: Observer,
     ) -> None:
         self._admission = admission
         self._sessions = sessions
@@ -186,6 +190,7 @@ class ConversationService:
         self._model_clients = model_clients
         self._fair_use = fair_use
         self._own_credentials = own_credentials
+        self._observer = observer
 
     def answer(self, caller: Caller, command: MessageCommand, budget: TimeBudget) -> Answer:
         """Answer one message.
@@ -250,6 +255,7 @@ class ConversationService:
             clock=clock,
             budget=budget,
         )
+        self._observer.message_received(caller.tier, command.provider, managed=exchange.managed)
         _check_request(command, exchange.model)
         self._check_fair_use(exchange, now)
         return exchange
@@ -451,17 +457,29 @@ class ConversationService:
                 "There was no time left to ask the model. Nothing was counted.",
                 retry_after_seconds=1,
             )
-        return client.converse(
-            ModelRequest(
-                model=model,
-                messages=history,
-                system=command.system,
-                tools=command.tools,
-                temperature=command.temperature,
-                max_tokens=min(command.max_tokens or DEFAULT_MAX_TOKENS, model.max_output_tokens),
-                timeout_seconds=seconds,
-            )
+        request = ModelRequest(
+            model=model,
+            messages=history,
+            system=command.system,
+            tools=command.tools,
+            temperature=command.temperature,
+            max_tokens=min(command.max_tokens or DEFAULT_MAX_TOKENS, model.max_output_tokens),
+            timeout_seconds=seconds,
         )
+        return self._observed(client, request, exchange.budget)
+
+    def _observed(
+        self, client: ModelClient, request: ModelRequest, budget: TimeBudget
+    ) -> ModelAnswer:
+        """Call the model, and tell the observer what came of it and how long it took."""
+        before = budget.remaining_seconds()
+        try:
+            answer = client.converse(request)
+        except FlowStackError as error:
+            self._observer.model_failed(before - budget.remaining_seconds(), error)
+            raise
+        self._observer.model_answered(before - budget.remaining_seconds(), answer.usage)
+        return answer
 
     def _settle(
         self,

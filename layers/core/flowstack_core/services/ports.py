@@ -27,6 +27,7 @@ from flowstack_core.domain.data_rights import (
     Scope,
 )
 from flowstack_core.domain.deferred import DeferredRequest, Run
+from flowstack_core.domain.errors import FlowStackError
 from flowstack_core.domain.idempotency import Claim, IdempotencyKey
 from flowstack_core.domain.margin import MarginRun
 from flowstack_core.domain.messages import Message, ModelAnswer, ModelRequest, TokenUsage
@@ -40,6 +41,7 @@ from flowstack_core.domain.own_limits import (
 )
 from flowstack_core.domain.payments import Governing, PaymentEvent, Standing
 from flowstack_core.domain.periods import Period
+from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.providers import Provider, ProviderCredentials
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.rollups import DaySlice, DayTotal, Route
@@ -1327,6 +1329,29 @@ class ModelClients(Protocol):
         ...
 
 
+# --- operators --------------------------------------------------------------------------------
+
+
+class Observer(Protocol):
+    """Is told what operators want to know of messages. It neither fails nor takes any time."""
+
+    def message_received(self, tier: Tier, provider: Provider, *, managed: bool) -> None:
+        """Take note of a message, before it is refused or admitted."""
+        ...
+
+    def model_answered(self, seconds: float, usage: TokenUsage) -> None:
+        """Take note of an answer of the message's model."""
+        ...
+
+    def model_failed(self, seconds: float, error: FlowStackError) -> None:
+        """Take note that the message's model gave no answer."""
+        ...
+
+    def session_released(self) -> None:
+        """Take note that a session was given back, as nothing was processed in it."""
+        ...
+
+
 __all__ = [
     "AccountStore",
     "Admitted",
@@ -1370,6 +1395,7 @@ __all__ = [
     "MonthEndStore",
     "NoLiveSession",
     "NotForUs",
+    "Observer",
     "OwnLimitsReader",
     "OwnLimitsStore",
     "Page",
