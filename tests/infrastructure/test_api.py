@@ -34,6 +34,8 @@ ROUTES = {
     ("GET", "pricing"): ("Public", OPEN),
     ("GET", "health"): ("Public", OPEN),
     ("GET", "openapi.json"): ("Public", OPEN),
+    ("GET", "console"): ("Public", OPEN),
+    ("GET", "console/{version}/{name}"): ("Public", OPEN),
     ("GET", "requests/{request_id}"): ("Conversation", KEYED),
     ("ANY", "v1/{proxy+}"): ("Conversation", KEYED),
     ("ANY", "admin/{proxy+}"): ("Admin", SIGNED),
