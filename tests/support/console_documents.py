@@ -24,7 +24,7 @@ def envelope(code: str, message: str, **details: Any) -> Document:
     return {"error": message, "error_code": code, "details": details, "request_id": "req-4711"}
 
 
-def usage(used: int = 5216, limit: int = 10_000, held: int = 3, tier: str = "professional") -> Any:
+def usage(used: int = 5918, limit: int = 10_000, held: int = 3, tier: str = "professional") -> Any:
     """``GET /usage``."""
     share = 100 * used / limit if limit else 100.0
     return {
@@ -114,7 +114,7 @@ def forecast(limit: int = 10_000) -> Document:
     for ahead in range(7):
         day = TODAY + timedelta(days=ahead)
         expected += sum(_day(day)) if ahead else 120
-        spread = 40 * (ahead + 1)
+        spread = 70 * (ahead + 1)
         days.append(
             {
                 "day": day.isoformat(),

@@ -27,6 +27,7 @@ from flowstack_admin.command_line import (
     output_of,
     reported,
 )
+from flowstack_admin.console import console
 from flowstack_admin.data_rights import data_app
 from flowstack_admin.failures import CannotConnectError
 from flowstack_admin.rendering import Output, facts, listing, note
@@ -54,6 +55,7 @@ app.add_typer(month_end_app, name="month-end")
 app.add_typer(data_app, name="data")
 app.add_typer(usage_app, name="usage")
 app.add_typer(clock_app, name="clock")
+app.command("console")(console)
 
 
 def _moment(text: str) -> datetime:

@@ -84,6 +84,7 @@ function axes(colour, labels) {
     {
       ...common,
       grid: { show: false },
+      size: 30,
       space: 44,
       incrs: [1, 2, 5, 7, 10, 14, 30],
       values: (_, splits) => splits.map((at) => labels[at] ?? ""),

@@ -29,7 +29,7 @@ export function usagePanel(api, place, seen) {
     id: "usage",
     title: "Usage now",
     size: "wide",
-    rows: 5,
+    rows: 6,
     load: async () => {
       const usage = await api.get(place);
       seen(usage);
@@ -292,7 +292,7 @@ export function breakdownPanel(api, place) {
   const panel = new Panel({
     id: "breakdown",
     title: "Who and what uses sessions",
-    size: "half",
+    size: "wide",
     rows: 5,
     load: () => api.get(`${place}?by=${by}`),
     show: (history) => breakdown(by, history),
