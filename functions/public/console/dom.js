@@ -84,7 +84,7 @@ export function announce(text) {
 export function table(caption, columns, rows, options = {}) {
   return h(
     "div",
-    { className: "scroll", role: "region", "aria-label": caption, tabIndex: 0 },
+    { className: "scroll", role: "group", "aria-label": caption, tabIndex: 0 },
     h(
       "table",
       {},

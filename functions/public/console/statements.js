@@ -162,7 +162,8 @@ async function csv(api, path, name) {
  */
 async function read(api, place, period) {
   const response = await api.read(`${place}/${period}`, "text/html");
-  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const text = (await response.text()).replace(/<style>[^]*?<\/style>/, "");
+  const page = new DOMParser().parseFromString(text, "text/html");
   const dialog = h(
     "dialog",
     { className: "statement", "aria-label": page.title, onclose: () => dialog.remove() },

@@ -14,6 +14,7 @@ import {
   month,
   number,
   plural,
+  time,
 } from "./format.js";
 import { Panel } from "./panel.js";
 
@@ -62,7 +63,10 @@ function showUsage({ tier, current_charges: charges, current_period: period }) {
     h("p", { className: state ? `verdict ${state}` : "verdict" }, sentence),
     facts([
       ["Period", month(period.name)],
-      ["Resets", [moment(period.end), h("small", {}, ` ${distance(period.now, period.end)}`)]],
+      [
+        "Resets",
+        [date(period.end), h("small", {}, ` ${time(period.end)}, ${distance(period.now, period.end)}`)],
+      ],
       [
         "Held",
         [number(held), h("small", {}, held ? " counted, not answered yet" : " nothing pending")],
@@ -176,7 +180,7 @@ function asTable(content) {
 export function forecastPanel(api, place, history) {
   return new Panel({
     id: "forecast",
-    title: "Forecast to the month’s end",
+    title: "Forecast",
     size: "half",
     rows: 7,
     load: async () => {
