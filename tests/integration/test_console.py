@@ -21,6 +21,7 @@ from tests.support.console_documents import (
     envelope,
     forecast,
     history,
+    operator_documents,
     usage,
 )
 from tests.support.console_page import DESKTOP, PHONE, ConsolePage, new_context
@@ -335,6 +336,18 @@ def test_an_api_that_cannot_be_reached_is_told_at_the_door(
     console.page.route(console.at("usage"), lambda route: route.abort("connectionrefused"))
     console.enter(customer.key)
     expect(console.page.get_by_role("alert")).to_contain_text("The API cannot be reached.")
+
+
+def test_what_customers_write_is_shown_as_text(console: ConsolePage, customer: Customer) -> None:
+    hostile = "<img src=x onerror=alert(1)><b>agent</b>"
+    document = history("agent")
+    for one in document["series"]:
+        one["breakdown"][0]["name"] = hostile
+    console.page.route(console.at("usage/history"), lambda route: route.fulfill(json=document))
+    console.sign_in(customer.key)
+    card = console.card("Who and what uses sessions")
+    expect(card.get_by_role("rowheader").first).to_have_text(hostile)
+    expect(card.locator("img, b")).to_have_count(0)
 
 
 # --- the plan --------------------------------------------------------------------------------
@@ -656,18 +669,21 @@ def test_an_operator_sees_any_customer_and_the_month_end(
     with ConsoleServer(stack.admin, ConsoleFiles.of(FILES)).running() as server:
         page = new_context(browser).new_page()
         console = ConsolePage(page, f"http://{server.authority}/console")
-        admin = f"admin/customers/{customer.customer_id}"
-        console.answer(f"{admin}/usage-history", history())
-        console.answer(f"{admin}/usage-forecast", forecast())
+        for path, document in operator_documents(customer.customer_id).items():
+            console.answer(path, document)
         console.page.goto(server.address())
         console.settled()
         assert server.token not in console.page.url
         expect(console.card("Month end")).to_be_visible()
+        expect(console.card("Margins")).to_contain_text("$1,980.00")
         console.page.get_by_label("Customer id").fill(customer.customer_id)
         console.page.keyboard.press("Enter")
         console.settled()
         expect(console.card("Usage now")).to_contain_text("of 10,000 sessions")
         expect(console.card("Sessions by day").get_by_role("img")).to_be_visible()
+        expect(console.card("Margin")).to_contain_text("$57.70 left of $99.00")
+        expect(console.card("Alerts")).to_contain_text("50 %, 75 %, 90 %")
+        expect(console.card("Alerts").get_by_role("textbox")).to_have_count(0)
         expect(console.card("API keys")).to_contain_text("active")
         expect(console.card("What operators did")).to_contain_text("clock")
         expect(console.card("Plan").get_by_role("button")).to_have_count(0)

@@ -265,6 +265,52 @@ def credentials() -> Document:
     }
 
 
+def _amounts(revenue: float, cost: float) -> Document:
+    return {
+        "revenue": revenue,
+        "revenue_cents": int(revenue * 100),
+        "managed_cost": cost,
+        "margin": revenue - cost,
+        "cost_share_percent": round(100 * cost / revenue, 1) if revenue else None,
+        "managed": {"messages": 4200, "input_tokens": 9_000_000, "output_tokens": 1_900_000},
+        "unpriced": {"messages": 0, "input_tokens": 0, "output_tokens": 0},
+    }
+
+
+def margin(customer_id: str = "cus_1") -> Document:
+    """``GET /admin/customers/{id}/margin``."""
+    who = {"period": "2026-11", "customer_id": customer_id, "tier": "professional"}
+    return {**who, **_amounts(99.0, 41.3)}
+
+
+def margins(*worst: str) -> Document:
+    """``GET /admin/margins``."""
+    tiers = {"free": (0.0, 0.0), "starter": (290.0, 61.0), "professional": (1980.0, 507.5)}
+    return {
+        "period": "2026-11",
+        "as_of": NOW,
+        "made_at": NOW,
+        "share_percent": 50,
+        "customers_over_share": len(worst),
+        "tiers": [{"tier": t, "customers": 10, **_amounts(*sums)} for t, sums in tiers.items()],
+        "totals": {"customers": 30, **_amounts(2270.0, 568.5)},
+        "worst": [margin(customer_id) for customer_id in worst],
+    }
+
+
+def operator_documents(customer_id: str) -> dict[str, Document]:
+    """Return the documents of the operators' routes by their paths."""
+    customer = f"admin/customers/{customer_id}"
+    return {
+        "admin/margins": margins(customer_id),
+        f"{customer}/usage-history": history(),
+        f"{customer}/forecast": forecast(),
+        f"{customer}/recommendations": recommendations(),
+        f"{customer}/alerts": alerts(),
+        f"{customer}/margin": margin(customer_id),
+    }
+
+
 def contract_documents() -> dict[str, Document]:
     """Return the documents of the routes by their paths."""
     return {

@@ -34,9 +34,10 @@ HEADER = "X-Console-Token"
 
 _PERIOD = r"\d{4}-\d{2}"
 _READABLE = re.compile(
-    r"/admin/(customers|month-ends"
+    r"/admin/(customers|margins|month-ends"
     rf"|month-ends/{_PERIOD}"
-    r"|customers/[^/]+/(usage|usage-history|usage-forecast|subscription|keys|audit-trail)"
+    r"|customers/[^/]+/(usage|usage-history|forecast|recommendations|alerts|margin)"
+    r"|customers/[^/]+/(subscription|keys|audit-trail)"
     rf"|customers/[^/]+/statements(/{_PERIOD})?)"
 )
 """What the page shows. Everything else of the admin API is out of its reach."""

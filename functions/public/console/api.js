@@ -163,6 +163,7 @@ async function refusal(response) {
  * @property {string} credentials
  * @property {string} keys
  * @property {string} trail
+ * @property {string} margin
  */
 
 /** @type {Readonly<Partial<Places>>} */
@@ -188,7 +189,10 @@ export function ofOperator(customerId) {
   return {
     usage: `${customer}/usage`,
     history: `${customer}/usage-history`,
-    forecast: `${customer}/usage-forecast`,
+    forecast: `${customer}/forecast`,
+    advice: `${customer}/recommendations`,
+    alerts: `${customer}/alerts`,
+    margin: `${customer}/margin`,
     subscription: `${customer}/subscription`,
     statements: `${customer}/statements`,
     keys: `${customer}/keys`,

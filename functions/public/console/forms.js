@@ -61,8 +61,9 @@ const orNull = (text) => (text.trim() === "" ? null : Number(text));
 /**
  * @param {Api} api
  * @param {string} place
+ * @param {boolean} editable
  */
-export function alertsPanel(api, place) {
+export function alertsPanel(api, place, editable) {
   return new Panel({
     id: "alerts",
     title: "Alerts",
@@ -70,9 +71,9 @@ export function alertsPanel(api, place) {
     show: (found, panel) => [
       fired(found),
       h("h3", {}, "When and whom to tell"),
-      alertForm(api, place, found, panel),
-      h("h3", {}, "Webhook"),
-      found.webhook
+      editable ? alertForm(api, place, found, panel) : alertSettings(found),
+      found.webhook !== undefined && h("h3", {}, "Webhook"),
+      found.webhook === undefined ? null : found.webhook
         ? facts([
             ["Address", h("code", { className: "long" }, found.webhook.url)],
             ["Since", moment(found.webhook.created_at)],
@@ -96,6 +97,14 @@ function fired({ alerts, period }) {
     ]),
     { hidden: true },
   );
+}
+
+/** @param {any} found */
+function alertSettings({ thresholds, email }) {
+  return facts([
+    ["Thresholds", thresholds.map((/** @type {number} */ one) => `${one} %`).join(", ")],
+    ["E-mail", email ?? "none"],
+  ]);
 }
 
 /**

@@ -5,7 +5,14 @@ import { Api, Failure, OF_CUSTOMER, ofOperator } from "./api.js";
 import { announce, byId, fill, h } from "./dom.js";
 import { alertsPanel, budgetPanel, credentialsPanel } from "./forms.js";
 import { capital, time } from "./format.js";
-import { customersPanel, keysPanel, monthEndPanel, trailPanel } from "./operator.js";
+import {
+  customersPanel,
+  keysPanel,
+  marginPanel,
+  marginsPanel,
+  monthEndPanel,
+  trailPanel,
+} from "./operator.js";
 import { problem } from "./panel.js";
 import { planPanel } from "./plan.js";
 import { statementsPanel } from "./statements.js";
@@ -131,8 +138,9 @@ function customer(api, places, title, above) {
     places.history && breakdownPanel(api, places.history),
     places.subscription && planPanel(api, places, () => usage.refresh()),
     places.advice && advicePanel(api, places.advice),
-    places.alerts && alertsPanel(api, places.alerts),
+    places.alerts && alertsPanel(api, places.alerts, places.keys === undefined),
     places.budget && budgetPanel(api, places.budget),
+    places.margin && marginPanel(api, places.margin),
     places.keys && keysPanel(api, places.keys),
     places.statements && statementsPanel(api, places.statements),
     places.credentials && credentialsPanel(api, places.credentials),
@@ -186,7 +194,7 @@ function operate(token, first) {
   const api = new Api({ "X-Console-Token": token }, () => {});
   const everybody = () => {
     fill(byId("who"), h("span", { className: "badge" }, "Operator, read only"));
-    open("All customers", [monthEndPanel(api), customersPanel(api, one)]);
+    open("All customers", [monthEndPanel(api), customersPanel(api, one), marginsPanel(api, one)]);
   };
   const one = (/** @type {string} */ customerId) => {
     const back = h("button", { type: "button", className: "quiet", onclick: everybody }, "← All customers");

@@ -210,3 +210,91 @@ export function trailPanel(api, place) {
       ),
   });
 }
+
+// --- margins ----------------------------------------------------------------------------------
+
+/** @param {number | null} percent */
+const share = (percent) => (percent === null ? "–" : `${percent} %`);
+
+/**
+ * @param {Api} api
+ * @param {string} place
+ */
+export function marginPanel(api, place) {
+  return new Panel({
+    id: "margin",
+    title: "Margin",
+    load: () => api.get(place),
+    show: (found) => [
+      h(
+        "p",
+        { className: "figure smaller" },
+        h("strong", {}, money(found.margin)),
+        ` left of ${money(found.revenue)}`,
+        h("span", { className: "figure-side" }, month(found.period)),
+      ),
+      facts([
+        ["Managed models cost", money(found.managed_cost)],
+        ["Share of the price", share(found.cost_share_percent)],
+        ["Managed messages", number(found.managed.messages)],
+        ["Messages without a price", number(found.unpriced.messages)],
+      ]),
+    ],
+  });
+}
+
+/**
+ * @param {Api} api
+ * @param {(customerId: string) => void} open
+ */
+export function marginsPanel(api, open) {
+  const columns = [
+    { name: "Price", number: true },
+    { name: "Managed models", number: true },
+    { name: "Margin", number: true },
+    { name: "Share", number: true },
+  ];
+  const amounts = (/** @type {any} */ one) => [
+    money(one.revenue),
+    money(one.managed_cost),
+    money(one.margin),
+    share(one.cost_share_percent),
+  ];
+  return new Panel({
+    id: "margins",
+    title: "Margins",
+    size: "wide",
+    load: () => api.get("admin/margins"),
+    show: (report) => [
+      table(
+        `Margins of ${month(report.period)} by plan`,
+        [{ name: "Plan" }, { name: "Customers", number: true }, ...columns],
+        report.tiers.map((/** @type {any} */ one) => [
+          capital(one.tier),
+          number(one.customers),
+          ...amounts(one),
+        ]),
+      ),
+      report.worst.length > 0 &&
+        table(
+          "Customers that cost the largest share of what they pay",
+          [{ name: "Customer" }, ...columns, { name: "Open" }],
+          report.worst.map((/** @type {any} */ one) => [
+            h("code", {}, one.customer_id),
+            ...amounts(one),
+            h(
+              "button",
+              {
+                type: "button",
+                className: "small-button",
+                "aria-label": `Open ${one.customer_id}`,
+                onclick: () => open(one.customer_id),
+              },
+              "Open",
+            ),
+          ]),
+        ),
+      h("p", { className: "small" }, `As of ${moment(report.as_of)}`),
+    ],
+  });
+}

@@ -24,9 +24,13 @@ READABLE = (
     "/admin/customers?limit=50",
     "/admin/customers/cus_1/usage",
     "/admin/customers/cus_1/usage-history?by=agent",
-    "/admin/customers/cus_1/usage-forecast",
+    "/admin/customers/cus_1/forecast",
     "/admin/customers/cus_1/subscription",
+    "/admin/customers/cus_1/recommendations",
     "/admin/customers/cus_1/statements?limit=12",
+    "/admin/customers/cus_1/alerts",
+    "/admin/customers/cus_1/margin",
+    "/admin/margins",
     "/admin/customers/cus_1/statements/2026-10",
     "/admin/customers/cus_1/keys",
     "/admin/customers/cus_1/audit-trail?limit=20",
@@ -120,7 +124,9 @@ def test_what_the_page_shows_is_read_with_a_signature(
 def test_a_statement_comes_in_the_form_that_is_asked_for(
     server: ConsoleServer, browser: httpx.Client
 ) -> None:
-    answer = browser.get(READABLE[5], headers={**proof(server), "Accept": "text/csv"})
+    answer = browser.get(
+        "/admin/customers/cus_1/statements", headers={**proof(server), "Accept": "text/csv"}
+    )
     assert (answer.text, answer.headers["Content-Type"]) == ("a,b", "text/csv")
     assert "statements.csv" in answer.headers["Content-Disposition"]
 
