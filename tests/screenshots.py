@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Route
 from flowstack_admin.console import FILES
 from flowstack_core.http.console_files import ConsoleFile, ConsoleFiles
 from tests.support.browser import chromium
-from tests.support.console_documents import KEY, every_document, history
+from tests.support.console_documents import KEY, NOW, every_document, history
 from tests.support.console_page import DESKTOP, PHONE, ConsolePage, new_context
 from tests.support.emulator import ROOT
 
@@ -50,6 +50,7 @@ def photograph(browser: Browser, scheme: Any, name: str, size: tuple[int, int]) 
     context = new_context(browser, size, scheme, motion="reduce")
     context.route("**/*", answer)
     console = ConsolePage(context.new_page(), URL)
+    console.page.clock.set_fixed_time(NOW)
     console.sign_in(KEY)
     console.page.evaluate("document.activeElement.blur()")
     path = TARGET / f"console-{name}-{scheme}.png"

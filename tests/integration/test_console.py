@@ -486,7 +486,6 @@ def test_thresholds_and_the_address_for_alerts_are_changed(
     console.sign_in(customer.key)
     card = console.card("Alerts")
     expect(card.get_by_role("table")).to_contain_text("5,000 of 10,000")
-    expect(card).to_contain_text("https://hooks.example.com/flowstack")
     card.get_by_label("Thresholds in %").fill("60, 85")
     card.get_by_label("E-mail").fill("")
     card.get_by_role("button", name="Save alerts").click()
@@ -503,6 +502,31 @@ def test_thresholds_that_are_no_numbers_are_not_sent(
     card.get_by_role("button", name="Save alerts").click()
     expect(card.get_by_label("Thresholds in %")).to_be_focused()
     assert console.sent("PUT", "alerts") == []
+
+
+def test_a_webhook_shows_its_deliveries_and_sends_them_again(
+    console: ConsolePage, customer: Customer
+) -> None:
+    console.sign_in(customer.key)
+    card = console.card("Webhook")
+    expect(card).to_contain_text("https://hooks.example.com/flowstack")
+    expect(card.get_by_role("row")).to_have_count(3)
+    console.answer("alerts/webhook/deliveries/evt_1/redeliver", {"event_id": "evt_1"}, 202)
+    console.answer("alerts/webhook/test", {"event_id": "evt_3"}, 202)
+    card.get_by_role("button", name="Send again: statement.created").click()
+    expect(card).to_be_focused()
+    assert console.sent("POST", "alerts/webhook/deliveries/evt_1/redeliver") == [{}]
+    card.get_by_role("button", name="Send a test").click()
+    expect(console.page.locator("#announcer")).to_have_text("It will be delivered in a moment.")
+    assert console.sent("POST", "alerts/webhook/test") == [{}]
+
+
+def test_without_a_webhook_it_is_said_how_to_set_one(
+    console: ConsolePage, customer: Customer
+) -> None:
+    console.answer("alerts/webhook", envelope("NOT_FOUND", "There is no webhook."), 404)
+    console.sign_in(customer.key)
+    expect(console.card("Webhook")).to_contain_text("PUT /alerts/webhook")
 
 
 def test_a_budget_is_changed_and_a_refusal_told(console: ConsolePage, customer: Customer) -> None:

@@ -178,10 +178,47 @@ def alerts() -> Document:
                 "sessions_limit": 10_000,
             }
         ],
-        "webhook": {
-            "url": "https://hooks.example.com/flowstack",
-            "created_at": "2026-10-02T08:00:00.000Z",
-            "updated_at": "2026-10-02T08:00:00.000Z",
+    }
+
+
+def webhook() -> Document:
+    """``GET /alerts/webhook``."""
+    return {
+        "url": "https://hooks.example.com/flowstack",
+        "created_at": "2026-10-02T08:00:00.000Z",
+        "updated_at": "2026-10-02T08:00:00.000Z",
+        "switched_off_at": None,
+        "old_secrets_until": None,
+    }
+
+
+def deliveries() -> Document:
+    """``GET /alerts/webhook/deliveries``."""
+    return {
+        "deliveries": [
+            _delivery("evt_2", "usage.alert", "delivered", "2026-11-23T09:41:13.000Z", 204),
+            _delivery("evt_1", "statement.created", "failed", "2026-11-01T00:02:10.000Z", 500),
+        ],
+        "next_cursor": None,
+    }
+
+
+def _delivery(event_id: str, type_: str, status: str, at: str, answer: int) -> Document:
+    return {
+        "event_id": event_id,
+        "type": type_,
+        "status": status,
+        "reason": None,
+        "created_at": at,
+        "attempts": 1 if status == "delivered" else 8,
+        "next_attempt_at": None,
+        "last_attempt": {
+            "series": 1,
+            "attempt": 1,
+            "at": at,
+            "status": answer,
+            "reason": None,
+            "milliseconds": 84,
         },
     }
 
@@ -318,6 +355,8 @@ def contract_documents() -> dict[str, Document]:
         "usage/forecast": forecast(),
         "usage/recommendations": recommendations(),
         "alerts": alerts(),
+        "alerts/webhook": webhook(),
+        "alerts/webhook/deliveries": deliveries(),
         "budget": budget(),
     }
 

@@ -159,6 +159,7 @@ async function refusal(response) {
  * @property {string} statements
  * @property {string} pricing
  * @property {string} alerts
+ * @property {string} webhook
  * @property {string} budget
  * @property {string} credentials
  * @property {string} keys
@@ -176,6 +177,7 @@ export const OF_CUSTOMER = {
   pricing: "pricing",
   statements: "api/billing/history",
   alerts: "alerts",
+  webhook: "alerts/webhook",
   budget: "budget",
   credentials: "api/byok-credentials",
 };

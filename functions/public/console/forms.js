@@ -72,14 +72,6 @@ export function alertsPanel(api, place, editable) {
       fired(found),
       h("h3", {}, "When and whom to tell"),
       editable ? alertForm(api, place, found, panel) : alertSettings(found),
-      found.webhook !== undefined && h("h3", {}, "Webhook"),
-      found.webhook === undefined ? null : found.webhook
-        ? facts([
-            ["Address", h("code", { className: "long" }, found.webhook.url)],
-            ["Since", moment(found.webhook.created_at)],
-            ["Changed", moment(found.webhook.updated_at)],
-          ])
-        : h("p", {}, "None. Programs set one with ", h("code", {}, "PUT /alerts/webhook"), "."),
     ],
   });
 }

@@ -24,6 +24,7 @@ import {
   shared,
   usagePanel,
 } from "./usage.js";
+import { webhookPanel } from "./webhook.js";
 
 /** @typedef {import("./panel.js").Panel} Panel */
 
@@ -140,6 +141,7 @@ function customer(api, places, title, above) {
     places.advice && advicePanel(api, places.advice),
     places.alerts && alertsPanel(api, places.alerts, places.keys === undefined),
     places.budget && budgetPanel(api, places.budget),
+    places.webhook && webhookPanel(api, places.webhook),
     places.margin && marginPanel(api, places.margin),
     places.keys && keysPanel(api, places.keys),
     places.statements && statementsPanel(api, places.statements),
