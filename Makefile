@@ -26,6 +26,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 UV := $(BIN)/uv
 EMULATOR := .local/emulator-venv
+CHROMIUM := .local/chromium
 CDK := node_modules/.bin/cdk --app "$(PY) app.py" --no-notices --no-version-reporting
 
 UNIT_TESTS = $(wildcard tests/unit tests/infrastructure)
@@ -37,10 +38,11 @@ PYTEST_ARGS ?=
 LIVES ?= 2000
 FIRST_LIFE ?= 0
 
-.PHONY: help setup run stop status test check lint types faults bench synth deploy lock admin openapi docs
+.PHONY: help setup run stop status test check lint types faults bench synth deploy lock admin openapi docs \
+	screenshots
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- tools ------------------------------------------------------------------------------------
 
@@ -52,7 +54,7 @@ find_python = for python in "$$PYTHON" python3 python3.13 python3.12 python3.11;
 	echo "FlowStack needs Python 3.11, 3.12 or 3.13 with its venv module, and found none:" \
 	"python3 is $$(python3 --version 2>&1). Set PYTHON=/path/to/python." >&2; exit 1
 
-setup: .venv/.ready $(EMULATOR)/.ready node_modules/.ready ## Install what the other targets need
+setup: .venv/.ready $(EMULATOR)/.ready node_modules/.ready $(CHROMIUM)/.ready ## Install what the other targets need
 
 .venv/.uv: requirements/uv.lock
 	@echo "Creating .venv"
@@ -79,8 +81,14 @@ node_modules/.ready: package-lock.json package.json .npmrc
 	@command -v node >/dev/null || { echo "FlowStack needs Node 20 or newer for the CDK" >&2; exit 1; }
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || \
 		{ echo "FlowStack needs Node 20 or newer; this is $$(node --version)" >&2; exit 1; }
-	@echo "Installing the CDK command line into node_modules"
+	@echo "Installing package-lock.json into node_modules"
 	@npm ci --silent
+	@touch $@
+
+$(CHROMIUM)/.ready: node_modules/.ready tests/support/unpack_chromium.mjs
+	@echo "Unpacking the browser that tests the console into $(CHROMIUM)"
+	@rm -rf $(CHROMIUM)
+	@node tests/support/unpack_chromium.mjs $(CHROMIUM)
 	@touch $@
 
 # --- the local stack --------------------------------------------------------------------------
@@ -111,7 +119,8 @@ lint: .venv/.ready
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-types: .venv/.ready
+types: .venv/.ready node_modules/.ready
+	@node_modules/.bin/tsc --project .
 	@$(BIN)/mypy layers/core layers/client tools stacks functions app.py tests
 
 faults: setup ## Live thousands of lives under faults of AWS: LIVES=2000 FIRST_LIFE=0
@@ -125,6 +134,9 @@ openapi: .venv/.ready ## Write the OpenAPI document anew from the code
 
 docs: .venv/.ready ## Write the tables of the documentation anew from the code
 	@$(PY) -m flowstack_docs
+
+screenshots: .venv/.ready $(CHROMIUM)/.ready ## Photograph the console for the documentation
+	@$(PY) -m tests.screenshots
 
 # --- deployment -------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from aws_cdk import Aws, CfnOutput, Duration
+from aws_cdk import Aws, CfnOutput, Duration, Size
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_logs as logs
 from constructs import Construct
@@ -34,6 +34,9 @@ CONVERSATION_TIMEOUT = Duration.seconds(28)
 
 BEARER = "^[Bb][Ee][Aa][Rr][Ee][Rr] +fs_[A-Za-z0-9]+ *$"
 """Anything else is answered 401 by API Gateway itself."""
+
+COMPRESSED_FROM = Size.kibibytes(1)
+"""From this size on, API Gateway compresses for who accepts it: the console, and long documents."""
 
 REQUESTS_PER_SECOND = 1_000
 BURST = 2_000
@@ -230,7 +233,7 @@ class ApiStack(FunctionStack):
         return self._function(
             "Public",
             name="public",
-            description="GET /pricing, GET /health and GET /openapi.json",
+            description="GET /pricing, GET /health, GET /openapi.json and GET /console",
             timeout=Duration.seconds(5),
             memory_mb=256,
         )
@@ -313,6 +316,7 @@ class ApiStack(FunctionStack):
             rest_api_name=self.api_name,
             description=f"FlowStack ({self._stage.name})",
             endpoint_types=[apigateway.EndpointType.REGIONAL],
+            min_compression_size=COMPRESSED_FROM,
             # API Gateway writes no log, access log included, before the region has such a role.
             cloud_watch_role=True,
             deploy_options=apigateway.StageOptions(
@@ -417,12 +421,15 @@ class ApiStack(FunctionStack):
             authorizer=bearer_authorizer,
         )
         self._add_vault_routes(authorizer)
-        for path in ("pricing", "health", "openapi.json"):
-            route = root.add_resource(path).add_method(
+        for path in (
+            *("/pricing", "/health", "/openapi.json"),
+            *("/console", "/console/{version}/{name}"),
+        ):
+            route = root.resource_for_path(path).add_method(
                 "GET", public, authorization_type=apigateway.AuthorizationType.NONE
             )
             for rule in ("APIG4", "COG4"):
-                acknowledge(route, rule, "Public by design: the plans, the contract, health.")
+                acknowledge(route, rule, "Public by design: plans, contract, health, the page.")
         if self.payments is not None:
             webhook = root.resource_for_path("/webhooks/stripe").add_method(
                 "POST",

@@ -33,7 +33,6 @@ from stacks.measures import (
 )
 from stacks.stage import Stage
 from stacks.webhook_stack import WebhookStack
-from stacks.webhook_stack import WebhookStack
 
 RUNBOOK = "docs/runbook/"
 """Where the pages are that alarms refer to; context ``runbook_url`` says what comes before it."""

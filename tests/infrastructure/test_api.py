@@ -47,6 +47,8 @@ ROUTES = {
     ("GET", "pricing"): ("Public", OPEN),
     ("GET", "health"): ("Public", OPEN),
     ("GET", "openapi.json"): ("Public", OPEN),
+    ("GET", "console"): ("Public", OPEN),
+    ("GET", "console/{version}/{name}"): ("Public", OPEN),
     ("GET", "requests/{request_id}"): ("Conversation", KEYED),
     ("ANY", "v1/{proxy+}"): ("Conversation", KEYED),
     ("ANY", "admin/{proxy+}"): ("Admin", SIGNED),
@@ -208,3 +210,9 @@ def test_outputs_tell_what_a_client_needs(prod: Synthesized) -> None:
     assert outputs["Region"] == {"Ref": "AWS::Region"}
     for name in FUNCTIONS:
         assert outputs[f"{name}FunctionName"]["Ref"].startswith(f"{name}Function")
+
+
+def test_answers_are_compressed_from_a_kibibyte_on(prod: Synthesized) -> None:
+    [api] = prod.resources("AWS::ApiGateway::RestApi").values()
+    assert api["MinimumCompressionSize"] == 1024
+    assert "BinaryMediaTypes" not in api

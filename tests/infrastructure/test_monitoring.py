@@ -34,10 +34,7 @@ WATCHED: list[tuple[str, str, dict[str, str]]] = [
     ("FlowStack", "ModelFailures", {**OWN, "provider": MANAGED}),
     ("FlowStack", "ModelThrottles", {**OWN, "provider": MANAGED}),
     ("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": "FlowStack-prod-webhooks"}),
-    *(
-        ("FlowStack", gauge, {"service": "month-end", "stage": "prod"})
-        for gauge in MONTH_END_DAILY
-    ),
+    *(("FlowStack", gauge, {"service": "month-end", "stage": "prod"}) for gauge in MONTH_END_DAILY),
     ("FlowStack", "CustomersOverCostShare", {"service": "margins", "stage": "prod"}),
 ]
 VALUES: dict[str, set[str]] = {

@@ -268,7 +268,9 @@ def test_every_metric_that_is_written_is_registered_and_no_other() -> None:
     written = {
         name
         for source in code
-        for name in re.findall(r'\b(?:count|gauge|measure)\(\s*"(\w+)"', source.read_text(encoding="utf-8"))
+        for name in re.findall(
+            r'\b(?:count|gauge|measure)\(\s*"(\w+)"', source.read_text(encoding="utf-8")
+        )
     }
     assert written | set(telemetry._REFUSALS.values()) == METRICS.keys()
 

@@ -137,6 +137,16 @@ class AdminClient:
         """DELETE something; return the answer."""
         return self._ask("DELETE", path)
 
+    def read(self, target: str, accept: str) -> httpx.Response:
+        """GET a path with its query, in the form that ``accept`` asks for; return what comes.
+
+        Raises
+        ------
+        CannotConnectError
+            If there is no answer.
+        """
+        return self._send("GET", f"{self.api_url}{target}", None, accept)
+
     def _ask(
         self,
         method: str,
@@ -158,18 +168,22 @@ class AdminClient:
         if given:
             url += f"?{urlencode(given, quote_via=quote)}"
         content = None if body is None else json.dumps(body).encode()
-        headers = self._signed_headers(method, url, content)
+        return _document(self._send(method, url, content, "application/json"), self.api_url)
+
+    def _send(self, method: str, url: str, content: bytes | None, accept: str) -> httpx.Response:
+        headers = self._signed_headers(method, url, content, accept)
         try:
-            response = self._http.request(method, url, content=content, headers=headers)
+            return self._http.request(method, url, content=content, headers=headers)
         except httpx.HTTPError as error:
             raise CannotConnectError(
                 f"There is no answer from {self.api_url}: {str(error) or type(error).__name__}.",
                 {"hint": "Is the stack running? `make status` tells for the local one."},
             ) from error
-        return _document(response, self.api_url)
 
-    def _signed_headers(self, method: str, url: str, content: bytes | None) -> dict[str, str]:
-        headers = {"Accept": "application/json"}
+    def _signed_headers(
+        self, method: str, url: str, content: bytes | None, accept: str
+    ) -> dict[str, str]:
+        headers = {"Accept": accept}
         if content is not None:
             headers["Content-Type"] = "application/json"
         request = AWSRequest(method=method, url=url, data=content, headers=headers)

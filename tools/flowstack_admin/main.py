@@ -27,6 +27,7 @@ from flowstack_admin.command_line import (
     output_of,
     reported,
 )
+from flowstack_admin.console import console
 from flowstack_admin.data_rights import data_app
 from flowstack_admin.failures import CannotConnectError
 from flowstack_admin.margins import show_margins
@@ -59,6 +60,7 @@ app.add_typer(webhook_app, name="webhook")
 app.add_typer(usage_app, name="usage")
 app.add_typer(clock_app, name="clock")
 app.command("margin")(show_margins)
+app.command("console")(console)
 
 
 def _moment(text: str) -> datetime:

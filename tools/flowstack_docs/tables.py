@@ -9,9 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from flowstack_core.domain.catalogue import PROVIDER as BEDROCK
 from aws_lambda_powertools.metrics import MetricUnit
 
+from flowstack_core.domain.catalogue import PROVIDER as BEDROCK
 from flowstack_core.domain.catalogue import Model, default_catalogue
 from flowstack_core.domain.errors import FlowStackError
 from flowstack_core.domain.identifiers import MAX_NAME_LENGTH

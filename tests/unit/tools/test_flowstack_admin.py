@@ -690,7 +690,7 @@ def test_the_region_is_read_from_the_address(monkeypatch: pytest.MonkeyPatch) ->
             monkeypatch.setenv(name, value)
     url = "https://abc123.execute-api.eu-central-1.amazonaws.com/prod"
     client = AdminClient.of_aws(url, None, None)
-    signed = client._signed_headers("GET", f"{url}/admin/customers", None)
+    signed = client._signed_headers("GET", f"{url}/admin/customers", None, "*/*")
     assert "/eu-central-1/execute-api/aws4_request" in signed["Authorization"]
     assert urlsplit(client.api_url).path == "/prod"
     with pytest.raises(UsageError):
