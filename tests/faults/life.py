@@ -68,6 +68,7 @@ from tests.support.fakes import (
     FixedClock,
     ScriptedModels,
     SealingCipher,
+    Watching,
     at,
     message,
     model_answer,
@@ -201,7 +202,7 @@ class Life:
         runs = DynamoDBMonthEndStore(client, usage_table)
         credentials = DynamoDBCredentialStore(client, accounts_table)
         own_limits = DynamoDBOwnLimitsStore(client, accounts_table, usage_table)
-        self.usage = usage
+        self.usage, observer = usage, Watching()
         clock, ids, random_bytes = self.clock, Ids(), Random(self.seed + 2).randbytes
         retrier = Retrier(
             sleep=lambda seconds: clock.advance(seconds=seconds),
@@ -210,7 +211,7 @@ class Life:
         self.model = Model(Random(self.seed + 4), clock, self.faults)
         cipher = SealingCipher()
         self.service = ConversationService(
-            admission=Admission(sessions, usage, accounts, own_limits, ids, retrier),
+            admission=Admission(sessions, usage, accounts, own_limits, ids, retrier, observer),
             sessions=sessions,
             subscriptions=accounts,
             clocks=clock,
@@ -221,6 +222,7 @@ class Life:
             model_clients=ScriptedModels(self.model),  # type: ignore[arg-type]
             fair_use=FairUseMeter(),
             own_credentials=CredentialFinder(credentials, cipher, clock),
+            observer=observer,
         )
         self.expiry = ExpiryService(sessions, clock)
         closing = ClosingService(self.closings, clock, retrier)

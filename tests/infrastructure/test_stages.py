@@ -10,6 +10,7 @@ from aws_cdk import App
 
 from stacks.application import stage_of
 from stacks.stage import Endpoints, Stage, UnknownStageError
+from tests.infrastructure.conftest import ROOT
 from tests.infrastructure.synthesized import Synthesized
 
 FUNCTIONS = (
@@ -92,3 +93,19 @@ def test_data_outlives_a_production_stack_only(
     assert kept
     for resource in kept:
         assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == (policy, policy)
+
+
+def test_the_price_of_snapshots_is_for_as_many_functions_as_there_are(prod: Synthesized) -> None:
+    sizes = [
+        function["MemorySize"]
+        for function in prod.resources("AWS::Lambda::Function").values()
+        if "SnapStart" in function
+    ]
+    gigabytes = sum(sizes) / 1024
+    # A month has 730 hours, as in AWS's own examples of prices.
+    dollars = gigabytes * 730 * 3600 * 0.0000015046
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert (
+        f"snapshots of {len(sizes)} functions with {gigabytes:g} GB together, about ${dollars:.2f}"
+        in readme
+    )

@@ -280,7 +280,7 @@ def test_every_metric_is_written_by_the_parts_that_it_is_said_to_be() -> None:
         text = source.read_text(encoding="utf-8")
         service = re.search(r'MetricLog\("([\w-]+)"\)', text)
         if service is not None:
-            for name in re.findall(r'\b_metrics\.(?:count|measure)\("(\w+)"', text):
+            for name in re.findall(r'\b_metrics\.(?:count|gauge|measure)\(\s*"(\w+)"', text):
                 assert service[1] in METRICS[name].services, f"{source.name}: {name}"
 
 

@@ -92,10 +92,10 @@ def test_f2_cost_and_revenue_are_measured_by_tier_and_by_nothing_else(
             place = tuple(blob[dimension] for dimension in sorted(dimensions))
             found[place] = {name: blob[name] for name in names}
     assert found == {
-        ("margins", "free"): {"ManagedCost": [0.0], "Revenue": [0.0]},
-        ("margins", "starter"): {"ManagedCost": [20.000002], "Revenue": [58.0]},
-        ("margins", "professional"): {"ManagedCost": [66.0], "Revenue": [99.0]},
-        ("margins",): {"CustomersOverCostShare": [1.0], "UnpricedTokens": [42.0]},
+        ("margins", "undefined", "free"): {"ManagedCost": [0.0], "Revenue": [0.0]},
+        ("margins", "undefined", "starter"): {"ManagedCost": [20.000002], "Revenue": [58.0]},
+        ("margins", "undefined", "professional"): {"ManagedCost": [66.0], "Revenue": [99.0]},
+        ("margins", "undefined"): {"CustomersOverCostShare": [1.0], "UnpricedTokens": [42.0]},
     }
 
 
