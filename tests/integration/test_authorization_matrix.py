@@ -20,7 +20,7 @@ from flowstack_admin.failures import RefusedError
 from tests.integration.conftest import Customer, Stack
 from tests.support.emulator import REGION, ROOT
 
-PUBLIC = {"/health", "/pricing", "/openapi.json"}
+PUBLIC = {"/health", "/pricing", "/openapi.json", "/console", "/console/{version}/{name}"}
 SIGNED_BY_STRIPE = "/webhooks/stripe"
 OPENAI = (("POST", "/v1/chat/completions"), ("GET", "/v1/models"), ("GET", "/v1/requests/req_1"))
 ADMIN = re.compile(r"^\| `([A-Z]+) (/admin/[^`]+)` \|", re.MULTILINE)
