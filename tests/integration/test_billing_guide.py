@@ -18,7 +18,6 @@ import pytest
 from flowstack import Agent, Money, QuotaExceededError, costs
 from tests.integration.conftest import Customer, Stack
 from tests.support.billing_guide import Sample, find_guide, samples_of
-from tests.support.fake_api import FakeVault
 
 GUIDE = find_guide()
 SAMPLES = [] if GUIDE is None else samples_of(GUIDE)
@@ -28,22 +27,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-class VaultBeside(httpx.BaseTransport):
-    """Sends ``/datavault`` to a vault in memory, and everything else to the stack."""
-
-    def __init__(self) -> None:
-        self._stack = httpx.HTTPTransport()
-        self._vault = FakeVault()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if "/datavault" in request.url.path:
-            return self._vault.handle(request)
-        return self._stack.handle_request(request)
-
-    def close(self) -> None:
-        self._stack.close()
-
-
 class Reader:
     """Somebody who copies a sample and fills in what it leaves open."""
 
@@ -51,9 +34,7 @@ class Reader:
         self.stack = stack
         self.customer = customer
         self.alerts: list[Any] = []
-        paths = stack.anonymous().get("/openapi.json").json()["paths"]
-        has_vault = any(path.startswith("/datavault") for path in paths)
-        self._http = httpx.Client(transport=None if has_vault else VaultBeside())
+        self._http = httpx.Client()
         self.agent = Agent("my-agent", api_key=customer.key, http_client=self._http)
         self.namespace: dict[str, Any] = {
             "__name__": "sample",
