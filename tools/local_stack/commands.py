@@ -119,6 +119,7 @@ def _introduce(connection: Connection) -> None:
         print(f"API over HTTPS: {connection.https_api_url}")
         print(f"  trust with:   {connection.ca_file}")
     print(f"API over HTTP:  {connection.api_url}")
+    print(f"Console:        {connection.api_url}/console")
     print(f"Key:            {connection.api_key or 'none yet; `make run` creates a customer'}")
 
 
