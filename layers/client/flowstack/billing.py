@@ -24,6 +24,7 @@ from flowstack.documents import (
 from flowstack.exceptions import NotFoundError
 from flowstack.money import Money
 from flowstack.operations import Operation, present, segment
+from flowstack.paging import each, each_async
 from flowstack.transport import AsyncClient, Client, Endpoint
 
 __all__ = ["AsyncBillingManager", "BillingManager", "UsageStats"]
@@ -31,7 +32,6 @@ __all__ = ["AsyncBillingManager", "BillingManager", "UsageStats"]
 Granularity = Literal["daily", "weekly", "monthly"]
 Dimension = Literal["agent", "provider", "model"]
 Change = Literal["downgrade", "cancel", "undo"]
-_PAGE = 50
 
 
 class BudgetSettings(TypedDict, total=False):
@@ -134,15 +134,7 @@ class BillingManager:
         limit
             How many at most; all, where it is not given.
         """
-        cursor: str | None = None
-        while limit is None or limit > 0:
-            page = self._client.run(statements(_PAGE if limit is None else limit, cursor))
-            found = page.statements if limit is None else page.statements[:limit]
-            yield from found
-            limit = None if limit is None else limit - len(found)
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        return each(self._client, statements, limit)
 
     def statement(self, period: str) -> Statement:
         """Return the statement of one closed period, such as ``2026-10``."""
@@ -272,18 +264,9 @@ class AsyncBillingManager:
         """Return how to pay less, and when the limit is reached."""
         return await self._client.run(recommendations())
 
-    async def history(self, limit: int | None = None) -> AsyncIterator[Statement]:
+    def history(self, limit: int | None = None) -> AsyncIterator[Statement]:
         """Yield the statements of closed periods, newest first; pages are read as needed."""
-        cursor: str | None = None
-        while limit is None or limit > 0:
-            page = await self._client.run(statements(_PAGE if limit is None else limit, cursor))
-            found = page.statements if limit is None else page.statements[:limit]
-            for one in found:
-                yield one
-            limit = None if limit is None else limit - len(found)
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        return each_async(self._client, statements, limit)
 
     async def statement(self, period: str) -> Statement:
         """Return the statement of one closed period, such as ``2026-10``."""
@@ -386,7 +369,7 @@ def recommendations() -> Operation[Recommendations]:
 
 def statements(limit: int, cursor: str | None) -> Operation[StatementPage]:
     """Return the operation behind ``GET /api/billing/history``."""
-    query = present(limit=str(min(limit, _PAGE)), cursor=cursor)
+    query = present(limit=str(limit), cursor=cursor)
     return Operation("GET", "/api/billing/history", StatementPage.model_validate, query=query)
 
 

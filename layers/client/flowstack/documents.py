@@ -382,6 +382,11 @@ class StatementPage(Document):
     def __iter__(self) -> Iterator[Statement]:  # type: ignore[override]
         return iter(self.statements)
 
+    @property
+    def rows(self) -> list[Statement]:
+        """What is on the page."""
+        return self.statements
+
 
 class Spending(Document):
     """What a period has cost so far.
@@ -507,3 +512,8 @@ class WebhookDeliveryPage(Document):
 
     deliveries: list[WebhookDelivery] = Field(default_factory=list)
     next_cursor: str | None = None
+
+    @property
+    def rows(self) -> list[WebhookDelivery]:
+        """What is on the page."""
+        return self.deliveries

@@ -9,12 +9,12 @@ from urllib.parse import quote
 
 from flowstack.exceptions import InvalidRequestError
 
-Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 @dataclass(frozen=True, slots=True)
-class Operation(Generic[Result]):
+class Operation(Generic[Result_co]):
     """One request, and how to read its answer.
 
     Attributes
@@ -30,7 +30,7 @@ class Operation(Generic[Result]):
 
     method: Method
     path: str
-    read: Callable[[Any], Result]
+    read: Callable[[Any], Result_co]
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     query: Mapping[str, str] | None = None
     accept: str = "application/json"

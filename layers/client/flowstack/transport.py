@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from platform import python_version
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import httpx
 
@@ -23,11 +23,12 @@ from flowstack.exceptions import (
     error_of,
 )
 from flowstack.json_text import to_bytes
-from flowstack.operations import Operation, Result
+from flowstack.operations import Operation
 from flowstack.retries import RetryPolicy
 from flowstack.runtime import Runtime
 from flowstack.version import __version__
 
+Result = TypeVar("Result")
 API_KEY_VARIABLE = "FLOWSTACK_API_KEY"
 API_URL_VARIABLE = "FLOWSTACK_API_URL"
 DEFAULT_TIMEOUT = 60.0

@@ -14,13 +14,13 @@ from typing import Any
 from flowstack.documents import Document, Webhook, WebhookDelivery, WebhookDeliveryPage
 from flowstack.exceptions import InvalidRequestError, NotFoundError
 from flowstack.operations import Operation, present, segment
+from flowstack.paging import each, each_async
 from flowstack.transport import AsyncClient, Client
 
 TOLERANCE_SECONDS = 300
 """How far the sender's clock and ours may be apart; what is older may be a recording."""
 
 _PATH = "/alerts/webhook"
-_PAGE = 50
 _PREFIX = "whsec_"
 
 
@@ -64,15 +64,7 @@ class WebhookManager:
         limit
             How many at most; all, where it is not given.
         """
-        cursor: str | None = None
-        while limit is None or limit > 0:
-            page = self._client.run(deliveries(_PAGE if limit is None else limit, cursor))
-            found = page.deliveries if limit is None else page.deliveries[:limit]
-            yield from found
-            limit = None if limit is None else limit - len(found)
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        return each(self._client, deliveries, limit)
 
     def delivery(self, event_id: str) -> WebhookDelivery:
         """Return the delivery of one event, with its payload and every attempt."""
@@ -115,18 +107,9 @@ class AsyncWebhookManager:
         """Have a test delivered; return its event id."""
         return await self._client.run(test())
 
-    async def deliveries(self, limit: int | None = None) -> AsyncIterator[WebhookDelivery]:
+    def deliveries(self, limit: int | None = None) -> AsyncIterator[WebhookDelivery]:
         """Yield the deliveries of the last 30 days, newest first; pages are read as needed."""
-        cursor: str | None = None
-        while limit is None or limit > 0:
-            page = await self._client.run(deliveries(_PAGE if limit is None else limit, cursor))
-            found = page.deliveries if limit is None else page.deliveries[:limit]
-            for one in found:
-                yield one
-            limit = None if limit is None else limit - len(found)
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        return each_async(self._client, deliveries, limit)
 
     async def delivery(self, event_id: str) -> WebhookDelivery:
         """Return the delivery of one event, with its payload and every attempt."""
@@ -219,7 +202,7 @@ def test() -> Operation[str]:
 
 def deliveries(limit: int, cursor: str | None) -> Operation[WebhookDeliveryPage]:
     """Return the operation behind ``GET /alerts/webhook/deliveries``."""
-    query = present(limit=str(min(limit, _PAGE)), cursor=cursor)
+    query = present(limit=str(limit), cursor=cursor)
     return Operation("GET", f"{_PATH}/deliveries", WebhookDeliveryPage.model_validate, query=query)
 
 
