@@ -368,3 +368,19 @@ def test_the_price_of_the_metrics_is_for_as_many_as_there_can_be() -> None:
         f"{totals} metrics, and {by['tier']} of them by tier, ${most * 0.30:.2f}; "
         f"{by['provider']} more for each provider in use, ${by['provider'] * 0.30:.2f}" in readme
     )
+
+
+# --- security ------------------------------------------------------------------------------------
+
+
+def test_every_test_that_the_page_on_security_relies_on_exists() -> None:
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    named_there = set(re.findall(r"`(test_\w+)`", page))
+    files = set(re.findall(r"`(test_\w+\.py)`", page))
+    there = {
+        path.name: path.read_text(encoding="utf-8") for path in ROOT.glob("tests/**/test_*.py")
+    }
+    defined = set(re.findall(r"^ *(?:async )?def (test_\w+)", "\n".join(there.values()), re.M))
+    assert len(named_there) > 30
+    assert named_there <= defined, named_there - defined
+    assert files <= there.keys()

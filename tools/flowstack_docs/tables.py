@@ -40,6 +40,8 @@ from flowstack_core.http.json_body import MAX_BYTES, MAX_DEPTH
 from flowstack_core.http.public_routes import OPENAPI_FILE
 from flowstack_core.http.requests import ChatBody, InvokeBody
 from flowstack_core.metrics import METRICS
+from flowstack_cost.model import Line, Workload, bill
+from flowstack_cost.model import total as total_cost
 from stacks.gateway_responses import ANSWERS
 
 
@@ -193,6 +195,24 @@ def prices() -> str:
     )
 
 
+def cost() -> str:
+    """Return what a million messages cost, of busy customers and of quiet ones."""
+    quiet, busy = (bill(Workload(together=together)) for together in (False, True))
+    rows = [
+        (line.what, _amount(line), f"${line.dollars:,.2f}", f"${other.dollars:,.2f}")
+        for line, other in zip(quiet, busy, strict=True)
+    ]
+    sums = (f"**${total_cost(lines):,.2f}**" for lines in (quiet, busy))
+    return _table(
+        ("what", "a million messages", "each by itself", "in batches"),
+        [*rows, ("**sum**", "", *sums)],
+    )
+
+
+def _amount(line: Line) -> str:
+    return f"{line.amount:,.0f} {line.unit}"
+
+
 def metrics() -> str:
     """Return the metrics that functions write."""
     return _table(
@@ -251,6 +271,7 @@ TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "models": models,
         "prices": prices,
         "metrics": metrics,
+        "cost": cost,
         "runbook": runbook,
     }
 )

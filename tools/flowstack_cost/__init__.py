@@ -1,0 +1,1 @@
+"""What running FlowStack costs its operator, on paper."""
