@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import shlex
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+import typer.main
+from aws_cdk import App, Environment
+from aws_cdk.assertions import Template
+from pydantic import BaseModel
+from typer.core import TyperGroup
 
+from flowstack_admin.main import app as admin_app
+from flowstack_core.domain.plans import Tier
 from flowstack_core.http import (
+    admin_bodies,
     admin_routes,
+    alert_routes,
+    billing_documents,
+    billing_routes,
+    budget_routes,
+    documents,
+    openai_errors,
     requests,
+    telemetry,
+    vault_requests,
+    webhook_documents,
 )
+from flowstack_core.metrics import METRICS
 from flowstack_docs.pages import ROOT, documented_pages, places, refreshed
-from flowstack_docs.tables import TABLES
+from flowstack_docs.tables import TABLES, alarms_of, runbook_pages
+from stacks.application import Application
+from stacks.sources import Sources
 
 PAGES = documented_pages()
 PAGES_WITH_EXAMPLES = (ROOT / "README.md", ROOT / "docs/api.md")
@@ -129,6 +152,231 @@ def test_the_operators_routes_are_those_that_there_are() -> None:
         test_clocks=True,
     )
     paths: dict[str, dict[str, Any]] = json.loads(app.get_openapi_json_schema())["paths"]
+    there = {
+        f"{method.upper()} {path.replace('<', '{').replace('>', '}')}"
+        for path, operations in paths.items()
+        for method in operations
+    }
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([A-Z]+ /admin/[^`]+)` \|", page, re.MULTILINE)) == there
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+def make_targets() -> set[str]:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    return set(re.findall(r"^([a-z]+):(?!=)", makefile, re.MULTILINE))
+
+
+@every_page
+def test_every_make_target_that_is_named_exists(page: Path) -> None:
+    for code in code_of(page):
+        for target in re.findall(r"(?:^|&& )make ([a-z-]+)", code):
+            assert target in make_targets(), f"make {target}"
+
+
+def admin_commands(page: Path) -> Iterator[list[str]]:
+    """Yield the arguments of each call of the operator's tool."""
+    for code in code_of(page):
+        direct = re.match(r"flowstack-admin (?!-)(.+)", code)
+        by_make = re.match(r'make admin ARGS="(.+)"', code)
+        arguments = (direct or by_make or [None, None])[1]
+        if arguments and "…" not in arguments:
+            yield shlex.split(arguments)
+
+
+@every_page
+def test_every_command_and_option_of_flowstack_admin_that_is_named_exists(page: Path) -> None:
+    for arguments in admin_commands(page):
+        command = typer.main.get_command(admin_app)
+        rest = list(arguments)
+        while isinstance(command, TyperGroup):
+            assert rest, f"{shlex.join(arguments)} is not a whole command"
+            assert rest[0] in command.commands, shlex.join(arguments)
+            command = command.commands[rest.pop(0)]
+        known = {option for parameter in command.params for option in parameter.opts}
+        for word in rest:
+            assert not word.startswith("--") or word in known, shlex.join(arguments)
+
+
+def test_the_runbook_has_every_command_of_flowstack_admin() -> None:
+    group = typer.main.get_command(admin_app)
+    assert isinstance(group, TyperGroup)
+    there = {
+        f"{name} {inner}"
+        for name, command in group.commands.items()
+        for inner in (command.commands if isinstance(command, TyperGroup) else ("",))
+    }
+    shown = [shlex.join(one) for one in admin_commands(ROOT / "docs/operations.md")]
+    assert {words for words in there if not any(one.startswith(words) for one in shown)} == set()
+
+
+# --- examples -----------------------------------------------------------------------------------
+
+
+def model_named(name: str) -> type[BaseModel]:
+    modules = (
+        *(requests, documents, admin_bodies, billing_documents, billing_routes, openai_errors),
+        *(vault_requests, budget_routes, webhook_documents, alert_routes),
+    )
+    found: type[BaseModel] = next(
+        getattr(module, name) for module in modules if hasattr(module, name)
+    )
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_EXAMPLES, ids=named)
+def test_every_json_example_is_what_it_is_said_to_be(page: Path) -> None:
+    examples = [(info, code) for info, code in fences(page) if info[:1] == ["json"]]
+    assert examples
+    for info, code in examples:
+        assert len(info) == 2, f"say which model this is:\n{code}"
+        model_named(info[1]).model_validate_json(code)
+
+
+def test_every_body_that_curl_sends_is_one_the_api_takes() -> None:
+    sent = [
+        found.groups()
+        for info, code in fences(ROOT / "README.md")
+        if info == ["bash"] and (found := _POSTED.search(code))
+    ]
+    assert {route for route, _ in sent} == {"chat", "invoke"}
+    for route, body in sent:
+        bodies: dict[str, type[BaseModel]] = {
+            "chat": requests.ChatBody,
+            "invoke": requests.InvokeBody,
+        }
+        bodies[route].model_validate_json(body)
+
+
+def test_the_python_example_is_python_and_sends_what_the_api_takes() -> None:
+    *_, code = [code for info, code in fences(ROOT / "README.md") if info == ["python"]]
+    sent = [
+        {key.value for key in node.keys if isinstance(key, ast.Constant)}
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Dict)
+    ]
+    assert {"agent", "message"} in sent
+
+
+# --- metrics and alarms -------------------------------------------------------------------------
+
+
+def test_every_metric_that_is_written_is_registered_and_no_other() -> None:
+    code = (ROOT / "layers/core/flowstack_core").rglob("*.py")
+    written = {
+        name
+        for source in code
+        for name in re.findall(
+            r'\b(?:count|gauge|measure)\(\s*"(\w+)"', source.read_text(encoding="utf-8")
+        )
+    }
+    assert written | set(telemetry._REFUSALS.values()) == METRICS.keys()
+
+
+def test_every_metric_is_written_by_the_parts_that_it_is_said_to_be() -> None:
+    for source in (ROOT / "layers/core/flowstack_core").rglob("*.py"):
+        text = source.read_text(encoding="utf-8")
+        service = re.search(r'MetricLog\("([\w-]+)"\)', text)
+        if service is not None:
+            for name in re.findall(r'\b_metrics\.(?:count|gauge|measure)\(\s*"(\w+)"', text):
+                assert service[1] in METRICS[name].services, f"{source.name}: {name}"
+
+
+def alarms_in(folder: Path, **context: str) -> dict[str, dict[str, Any]]:
+    """Return the alarms of a production stage by their names in it."""
+    app = App(
+        context={"stage": "prod", "aws:cdk:bundling-stacks": [], **context}, outdir=str(folder)
+    )
+    application = Application(app, Sources(ROOT), Environment())
+    alarms = Template.from_stack(application.monitoring).find_resources("AWS::CloudWatch::Alarm")
+    return {
+        alarm["Properties"]["AlarmName"].removeprefix("FlowStack-prod-"): alarm["Properties"]
+        for alarm in alarms.values()
+    }
+
+
+@pytest.fixture(scope="module")
+def alarms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    return alarms_in(tmp_path_factory.mktemp("prod"))
+
+
+@pytest.fixture(scope="module")
+def all_alarms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """With those of what has to be configured."""
+    return alarms_in(tmp_path_factory.mktemp("paid"), stripe_webhook_secret="flowstack/stripe")
+
+
+def test_the_runbook_is_about_every_alarm_and_about_no_other(
+    all_alarms: dict[str, dict[str, Any]],
+) -> None:
+    named_there = [name for page in runbook_pages() for name in alarms_of(page)]
+    assert len(named_there) == len(set(named_there))
+    assert set(named_there) == all_alarms.keys()
+
+
+def test_every_alarm_refers_to_the_page_that_is_about_it(
+    all_alarms: dict[str, dict[str, Any]],
+) -> None:
+    for page in runbook_pages():
+        about = alarms_of(page)
+        assert about, f"{page.name} is about no alarm"
+        for name in about:
+            assert all_alarms[name]["AlarmDescription"].endswith(f"docs/runbook/{page.name}")
+
+
+@pytest.mark.parametrize("page", runbook_pages(), ids=named)
+def test_every_page_of_the_runbook_says_how_to_see_it_and_what_to_do(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert "**See it.**" in text
+    assert re.search(r"\*\*Do\.\*\*|\| do \|", text)
+
+
+def test_queries_that_are_named_exist(tmp_path: Path) -> None:
+    app = App(context={"stage": "prod", "aws:cdk:bundling-stacks": []}, outdir=str(tmp_path))
+    template = Template.from_stack(Application(app, Sources(ROOT), Environment()).monitoring)
+    queries = {
+        found["Properties"]["Name"].split("/")[1]
+        for found in template.find_resources("AWS::Logs::QueryDefinition").values()
+    }
+    operations = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    saved = operations.split("as saved queries")[1].split("A query costs")[0]
+    assert {" ".join(name.split()) for name in re.findall(r"\*([^*]+)\*", saved)} == queries
+    for page in runbook_pages():
+        text = " ".join(page.read_text(encoding="utf-8").split())
+        assert set(re.findall(r"query \*([^*]+)\*", text)) <= queries
+
+
+def test_the_price_of_the_alarms_is_for_as_many_as_there_are(
+    alarms: dict[str, dict[str, Any]],
+) -> None:
+    watched = sum(
+        len([each for each in alarm.get("Metrics", ()) if "MetricStat" in each]) or 1
+        for alarm in alarms.values()
+    )
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"{len(alarms)} alarms on {watched} metrics, ${watched * 0.10:.2f}" in readme
+
+
+def test_the_price_of_the_metrics_is_for_as_many_as_there_can_be() -> None:
+    totals = sum(len(metric.services) for metric in METRICS.values())
+    by = Counter(metric.by for metric in METRICS.values())
+    most = totals + by["tier"] * len(Tier)
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert (
+        f"{totals} metrics, and {by['tier']} of them by tier, ${most * 0.30:.2f}; "
+        f"{by['provider']} more for each provider in use, ${by['provider'] * 0.30:.2f}" in readme
+    )
+
+
+# --- security ------------------------------------------------------------------------------------
+
+
+def test_every_test_that_the_page_on_security_relies_on_exists() -> None:
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    named_there = set(re.findall(r"`(test_\w+)`", page))
+    files = set(re.findall(r"`(test_\w+\.py)`", page))
     sources = list(ROOT.glob("tests/**/test_*.py"))
     code = "\n".join(source.read_text(encoding="utf-8") for source in sources)
     defined = set(re.findall(r"^ *(?:async )?def (test_\w+)", code, re.MULTILINE))
