@@ -1,7 +1,7 @@
 """One customer's life on the real services and adapters, while requests to AWS fail by chance.
 
 A life is a random story of messages, retries, plan changes, credits, month ends, documents and
-stored credentials. Any request to AWS may be throttled, break before or after it took effect, lose
+stored credentials, ceilings, and what the streams make of all that. Any request to AWS may be throttled, break before or after it took effect, lose
 its answer, answer late, or be the last thing that its process does. Callers behave as callers do:
 they send a request again under its idempotency key, queues and streams deliver again.
 
@@ -12,7 +12,7 @@ at what is left. Everything follows from the seed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import count
@@ -22,11 +22,13 @@ from typing import Any, Literal
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore
+from flowstack_core.adapters.dynamodb_alerts import DynamoDBAlertStore
 from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
 from flowstack_core.adapters.dynamodb_codec import read_instant
 from flowstack_core.adapters.dynamodb_credentials import DynamoDBCredentialStore
 from flowstack_core.adapters.dynamodb_month_end import DynamoDBMonthEndStore
 from flowstack_core.adapters.dynamodb_own_limits import DynamoDBOwnLimitsStore
+from flowstack_core.adapters.dynamodb_rollups import DynamoDBRollupStore
 from flowstack_core.adapters.dynamodb_sessions import (
     DynamoDBSessionStore,
     decode_session,
@@ -35,6 +37,7 @@ from flowstack_core.adapters.dynamodb_sessions import (
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore, adjustments_key
 from flowstack_core.adapters.dynamodb_vault import DynamoDBVaultStore
 from flowstack_core.adapters.re2_patterns import compile_re2
+from flowstack_core.domain.alerts import SettingsChange
 from flowstack_core.domain.catalogue import default_catalogue
 from flowstack_core.domain.errors import (
     FlowStackError,
@@ -46,22 +49,32 @@ from flowstack_core.domain.errors import (
 from flowstack_core.domain.fair_use import FairUseMeter
 from flowstack_core.domain.messages import ModelAnswer, ModelRequest, TextBlock
 from flowstack_core.domain.month_end import ClosePage
+from flowstack_core.domain.own_limits import CeilingAction
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
+from flowstack_core.domain.prices import cost
 from flowstack_core.domain.sessions import INACTIVITY_LIMIT, Conversation
 from flowstack_core.domain.subscriptions import Terms
+from flowstack_core.events.rollup_stream import grown_sessions
+from flowstack_core.events.usage_stream import announcements, watched_counts
 from flowstack_core.services.accounts import AccountService
 from flowstack_core.services.admission import Admission
+from flowstack_core.services.alerts import AlertService, ThresholdWatch
+from flowstack_core.services.announcing import Announcer
 from flowstack_core.services.byok import CredentialFinder, CredentialService
 from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.conversations import Caller, ConversationService
 from flowstack_core.services.expiry import ExpiryService
 from flowstack_core.services.month_end import CloseWorker, MonthEndService, PageUnfinishedError
+from flowstack_core.services.own_limits import BudgetService
 from flowstack_core.services.ports import StoreContentionError
 from flowstack_core.services.retrying import Retrier
+from flowstack_core.services.rollups import RollupService
 from flowstack_core.services.subscriptions import SubscriptionService, move_to
 from flowstack_core.services.vault import StoreCommand, VaultAccess, VaultService
 from flowstack_core.services.vault_queries import Query, VaultQueries
+from tests.faults.invariants import check_alerts, check_ceilings, check_news, check_rollups
+from tests.faults.streams import Listener, Streams, of_answers, of_counts, of_news
 from tests.support.emulator import create_tables, dynamodb_client
 from tests.support.fakes import (
     REGION,
@@ -75,6 +88,7 @@ from tests.support.fakes import (
 )
 from tests.support.faulty import FunctionKilled
 from tests.support.faulty_aws import AwsFaults
+from tests.support.in_memory_alerts import Channels
 from tests.support.in_memory_closing import InMemoryMonthEndQueue
 
 BEGINNING = at("2026-11-29T20:00")
@@ -182,6 +196,8 @@ class Life:
         self._tables = {name: f"{prefix}{name}" for name in ("accounts", "sessions", "usage")}
         self.plain = dynamodb_client(self.url)
         create_tables(self.plain, prefix)
+        self.streams = Streams(self.plain, self._tables["sessions"], self._tables["usage"])
+        self.faults.wrote = self.streams.wrote
         faulty = dynamodb_client(self.url)
         self.faults.attach(faulty)
         self._compose(faulty, f"{prefix}vault")
@@ -191,6 +207,11 @@ class Life:
         self.customer_id = self.accounts.create_customer("op", "Ada", *TIERS[0], price_cents=None)[
             0
         ].customer_id
+        AlertService(self.alerts, self.clock, self.clock, self.random.randbytes).change(
+            "key_1",
+            self.customer_id,
+            SettingsChange.of(None, "ada@example.com", names_email=True),
+        )
         self.faults.rate = self.rate
 
     def _compose(self, client: DynamoDBClient, vault_table: str) -> None:
@@ -234,9 +255,46 @@ class Life:
         self.month_end = MonthEndService(runs, accounts, self.queue, clock)
         self.closer = CloseWorker(closing, runs, self.queue, clock)
         self.credentials = CredentialService(credentials, cipher, clock, random_bytes, retrier)
+        self._listen(client, accounts, own_limits, retrier)
         access = VaultAccess(DynamoDBVaultStore(client, vault_table), clock, retrier)
         self.vault = VaultService(access, ids)
         self.vault_queries = VaultQueries(access, compile_re2)
+
+    def _listen(
+        self,
+        client: DynamoDBClient,
+        subscriptions: DynamoDBAccountStore,
+        own_limits: DynamoDBOwnLimitsStore,
+        retrier: Retrier,
+    ) -> None:
+        """Put the functions behind the streams."""
+        sessions_table, usage_table = self._tables["sessions"], self._tables["usage"]
+        self.rollups = DynamoDBRollupStore(client, usage_table, sessions_table)
+        self.own_limits = own_limits
+        self.budgets = BudgetService(
+            own_limits,
+            self.usage,
+            self.rollups,
+            cost,
+            self.clock,
+            self.clock,
+            Random(self.seed + 5).randbytes,
+            retrier,
+        )
+        self.alerts = DynamoDBAlertStore(client, self._tables["accounts"], usage_table)
+        self.channels = Channels()
+        rollups = RollupService(self.rollups, self.budgets.evaluate, retrier)
+        announcer = Announcer(
+            self.alerts, self.channels, self.channels, self.channels.outbox, self.channels.mail
+        )
+        self.streams.listeners[sessions_table] = [
+            Listener(of_answers, grown_sessions(lambda: rollups))
+        ]
+        self.streams.listeners[usage_table] = [
+            # A function that was killed remembers nothing.
+            Listener(of_counts, watched_counts(lambda: ThresholdWatch(self.alerts, self.clock))),
+            Listener(of_news, announcements(lambda: announcer)),
+        ]
 
     # --- the story ---------------------------------------------------------------------------
 
@@ -245,7 +303,8 @@ class Life:
         happenings = (
             *(self.send, self.send, self.send, self.wait, self.wait, self.tidy),
             *(self.change_plan, self.credit, self.end_month, self.keep_document),
-            *(self.keep_credentials, self.repeat),
+            *(self.keep_credentials, self.repeat, self.limit_itself),
+            *(self.stream, self.stream, self.stream),
         )
         for _ in range(steps):
             happening = self.random.choice(happenings)
@@ -293,6 +352,26 @@ class Life:
             assert self.answers[key] == known, "S3: another answer"
             assert len(self.model.answered) == asked_before, "S3: asked the model again"
 
+    def stream(self) -> None:
+        """Deliver something of the streams, while a channel may be broken."""
+        self.channels.broken = set(self.random.choice([(), (), ("bus",), ("webhook", "email")]))
+        for listeners in self.streams.listeners.values():
+            self.faults.revived()
+            self.random.choice(listeners).deliver(self.random)
+
+    def limit_itself(self) -> None:
+        """Have the customer set a ceiling, or take it away, and repeat it until it is done."""
+        ceiling = self.random.choice([None, 2_000, 5_000, 20_000])
+        action = self.random.choice(list(CeilingAction))
+        self._deliver(
+            lambda: self.budgets.change(
+                "key_1",
+                self.customer_id,
+                lambda limits: replace(limits, monthly_ceiling_cents=ceiling, action=action),
+                Deadline(self.clock),
+            )
+        )
+
     def tidy(self) -> None:
         """Delete live sessions that have expired, as DynamoDB does, and tell of it."""
         for conversation_id in CONVERSATIONS:
@@ -304,6 +383,7 @@ class Life:
             ):
                 continue
             self.plain.delete_item(TableName=table, Key=key)
+            self.streams.compare(table)
             session = decode_session(head)
             for _ in range(self.random.choice([1, 2])):
                 self._deliver(partial(self.expiry.session_deleted, session))
@@ -418,6 +498,24 @@ class Life:
         for _ in range(6):
             self.end_month()
             self.clock.advance(hours=2)
+        self.channels.broken = set()
+        self._run_dry()
+
+    def _run_dry(self) -> None:
+        """Deliver all that the streams hold, and all of it once more."""
+        for again in (False, True):
+            for listeners in self.streams.listeners.values():
+                for listener in listeners:
+                    if again:
+                        listener.give(self.random.sample(listener.given, len(listener.given)))
+        waiting = True
+        while waiting:
+            waiting = False
+            for listeners in self.streams.listeners.values():
+                for listener in listeners:
+                    waiting = waiting or bool(listener.waiting)
+                    batch, listener.waiting = listener.waiting, []
+                    listener.give(batch)
 
     def check(self) -> None:
         """Look at everything that must be true of every life."""
@@ -439,6 +537,14 @@ class Life:
         assert sum(counted.values()) <= len(self.model.answered), "S5: billed for nothing"
         self._check_statements()
         self._check_vault()
+        billed = {session_id for session_id, is_billed in counted.items() if is_billed}
+        check_rollups(self.streams, self.rollups, self.customer_id, billed)
+        alerts = [
+            alert for period in PERIODS for alert in self.alerts.alerts(self.customer_id, period)
+        ]
+        check_alerts(self.streams, alerts, self.channels)
+        check_news(self.streams, self.channels)
+        check_ceilings(self.streams.records)
 
     def _check_statements(self) -> None:
         statements = self.closings.statements(self.customer_id, 10, None)

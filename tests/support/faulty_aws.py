@@ -8,7 +8,7 @@ alone, so that a run can be had again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
@@ -52,6 +52,8 @@ class AwsFaults:
         The chance that something befalls a request.
     trace
         What was asked for, and what befell it: the story of a run.
+    wrote
+        Is told of each request that took effect: its operation and body.
     dead
         Whether the process was killed: then it asks for nothing more, until it is `revived`.
     """
@@ -61,6 +63,7 @@ class AwsFaults:
     rate: float
     trace: list[str] = field(default_factory=list)
     dead: bool = False
+    wrote: Callable[[str, bytes], None] = lambda operation, body: None
 
     FATES = (
         *("throttled", "unreachable", "broken", "killed before"),
@@ -108,6 +111,8 @@ class _FaultySession:
             case "killed before":
                 raise self._faults.killed()
         answer = self._session.send(request)
+        if answer.status_code == 200:
+            self._faults.wrote(_operation(request), request.body)
         match fate:
             case "lost":
                 raise ReadTimeoutError(endpoint_url=request.url)

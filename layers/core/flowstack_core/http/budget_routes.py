@@ -52,8 +52,7 @@ class BudgetBody(BaseModel):
             caps = replace(caps, turns=self.session_turn_cap)
         if "session_token_cap" in named:
             caps = replace(caps, tokens=self.session_token_cap)
-        wanted = replace(limits, monthly_ceiling_cents=ceiling, action=action, caps=caps)
-        return limits if wanted == limits else replace(wanted, version=limits.version + 1)
+        return replace(limits, monthly_ceiling_cents=ceiling, action=action, caps=caps)
 
 
 def add_budget_routes(app: APIGatewayRestResolver, service: Callable[[], BudgetService]) -> None:

@@ -8,7 +8,7 @@ when somebody looks at or changes it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -121,10 +121,11 @@ class BudgetService:
             # The limits first: whatever was noted of a former ceiling is then seen on the counter.
             subscription, before = self._retry(lambda: self._found(customer_id), budget)
             subscription.ensure_running()
-            after = decide(before)
-            check_own_limits(after)
-            if after == before:
+            wanted = decide(before)
+            check_own_limits(wanted)
+            if wanted == before:
                 return self.budget(customer_id, budget)
+            after = replace(wanted, version=before.version + 1)
             changed = self._change(actor, subscription, before, after, budget)
             if changed is not None:
                 return changed
