@@ -1,9 +1,10 @@
 """One customer's life on the real services and adapters, while requests to AWS fail by chance.
 
-A life is a random story of messages, retries, plan changes, credits, month ends, documents and
-stored credentials, ceilings, and what the streams make of all that. Any request to AWS may be throttled, break before or after it took effect, lose
-its answer, answer late, or be the last thing that its process does. Callers behave as callers do:
-they send a request again under its idempotency key, queues and streams deliver again.
+A life is a random story of messages, retries, plan changes, credits, month ends, documents, stored
+credentials, ceilings, and what the streams make of all that. Any request to AWS may be throttled,
+break before or after it took effect, lose its answer, answer late, or be the last thing that its
+process does. Callers behave as callers do: they send a request again under its idempotency key,
+queues and streams deliver again.
 
 When the story is told, the faults end, everything that waits is delivered, and `Life.check` looks
 at what is left. Everything follows from the seed.
@@ -502,20 +503,21 @@ class Life:
         self._run_dry()
 
     def _run_dry(self) -> None:
-        """Deliver all that the streams hold, and all of it once more."""
-        for again in (False, True):
-            for listeners in self.streams.listeners.values():
-                for listener in listeners:
-                    if again:
-                        listener.give(self.random.sample(listener.given, len(listener.given)))
-        waiting = True
-        while waiting:
-            waiting = False
-            for listeners in self.streams.listeners.values():
-                for listener in listeners:
-                    waiting = waiting or bool(listener.waiting)
-                    batch, listener.waiting = listener.waiting, []
-                    listener.give(batch)
+        """Deliver all that the streams hold, and what follows from it."""
+        while any(listener.waiting for listener in self._listeners()):
+            for listener in self._listeners():
+                batch, listener.waiting = listener.waiting, []
+                listener.give(batch)
+
+    def replay(self) -> None:
+        """Deliver everything that was delivered once more, in any order."""
+        for listener in self._listeners():
+            listener.give(self.random.sample(listener.given, len(listener.given)))
+        self._run_dry()
+
+    def _listeners(self) -> Iterator[Listener]:
+        for listeners in self.streams.listeners.values():
+            yield from listeners
 
     def check(self) -> None:
         """Look at everything that must be true of every life."""
@@ -593,6 +595,8 @@ def live(url: str, seed: int, steps: int) -> Life:
     try:
         life.tell(steps)
         life.settle()
+        life.check()
+        life.replay()
         life.check()
     except BaseException as error:
         error.add_note(f"seed {seed}, faults at {life.rate}")
