@@ -12,7 +12,7 @@ at what is left. Everything follows from the seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -89,6 +89,7 @@ from tests.support.fakes import (
 )
 from tests.support.faulty import FunctionKilled
 from tests.support.faulty_aws import AwsFaults
+from tests.support.http_events import LambdaContext
 from tests.support.in_memory_alerts import Channels
 from tests.support.in_memory_closing import InMemoryMonthEndQueue
 
@@ -102,7 +103,9 @@ GAPS = (
     *(timedelta(minutes=29, seconds=59), timedelta(minutes=30), timedelta(hours=3)),
     *(timedelta(hours=20), timedelta(days=3)),
 )
+BREAKAGES = ((), (), ("bus",), ("topic",), ("webhook", "email"))
 _REQUEST = timedelta(seconds=29)
+_BATCH = timedelta(seconds=20)
 _PATIENCE = 4
 _DELIVERIES = 60
 
@@ -120,6 +123,17 @@ class Deadline:
     def remaining_seconds(self) -> float:
         """Return what is left."""
         return (self._until - self.clock.now()).total_seconds()
+
+
+@dataclass
+class Invocation(LambdaContext):
+    """A call of a function, whose time passes with the clock's."""
+
+    deadline: Deadline = field(kw_only=True)
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return what is left."""
+        return int(self.deadline.remaining_seconds() * 1000)
 
 
 class Ids:
@@ -289,13 +303,20 @@ class Life:
             self.alerts, self.channels, self.channels, self.channels.outbox, self.channels.mail
         )
         self.streams.listeners[sessions_table] = [
-            Listener(of_answers, grown_sessions(lambda: rollups))
+            Listener(of_answers, grown_sessions(lambda: rollups), self._invocation)
         ]
         self.streams.listeners[usage_table] = [
             # A function that was killed remembers nothing.
-            Listener(of_counts, watched_counts(lambda: ThresholdWatch(self.alerts, self.clock))),
-            Listener(of_news, announcements(lambda: announcer)),
+            Listener(
+                of_counts,
+                watched_counts(lambda: ThresholdWatch(self.alerts, self.clock)),
+                self._invocation,
+            ),
+            Listener(of_news, announcements(lambda: announcer), self._invocation),
         ]
+
+    def _invocation(self) -> Invocation:
+        return Invocation(deadline=Deadline(self.clock, _BATCH.total_seconds()))
 
     # --- the story ---------------------------------------------------------------------------
 
@@ -355,7 +376,7 @@ class Life:
 
     def stream(self) -> None:
         """Deliver something of the streams, while a channel may be broken."""
-        self.channels.broken = set(self.random.choice([(), (), ("bus",), ("webhook", "email")]))
+        self.channels.broken = set(self.random.choice(BREAKAGES))
         for listeners in self.streams.listeners.values():
             self.faults.revived()
             self.random.choice(listeners).deliver(self.random)
@@ -499,15 +520,19 @@ class Life:
         for _ in range(6):
             self.end_month()
             self.clock.advance(hours=2)
-        self.channels.broken = set()
+        self._give_all(broken=self.random.choice(BREAKAGES))
         self._run_dry()
 
     def _run_dry(self) -> None:
         """Deliver all that the streams hold, and what follows from it."""
         while any(listener.waiting for listener in self._listeners()):
-            for listener in self._listeners():
-                batch, listener.waiting = listener.waiting, []
-                listener.give(batch)
+            self._give_all()
+
+    def _give_all(self, broken: Iterable[str] = ()) -> None:
+        self.channels.broken = set(broken)
+        for listener in self._listeners():
+            batch, listener.waiting = listener.waiting, []
+            listener.give(batch)
 
     def replay(self) -> None:
         """Deliver everything that was delivered once more, in any order."""

@@ -55,6 +55,7 @@ class Listener:
 
     concerns: Callable[[Mapping[str, Any]], bool]
     function: LambdaFunction
+    invocation: Callable[[], LambdaContext]
     waiting: list[dict[str, Any]] = field(default_factory=list)
     given: list[dict[str, Any]] = field(default_factory=list)
 
@@ -79,7 +80,7 @@ class Listener:
         """Call the function; return the numbers of the records that have to come again."""
         records = [json.loads(json.dumps(record, default=_text)) for record in batch]
         try:
-            answer = self.function({"Records": records}, LambdaContext(seconds=20))
+            answer = self.function({"Records": records}, self.invocation())
         except (BatchProcessingError, FunctionKilled):
             return {_number(record) for record in batch}
         return {each["itemIdentifier"] for each in answer["batchItemFailures"]}
