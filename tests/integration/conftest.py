@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -175,6 +176,21 @@ def store_signing_secret(endpoint_url: str) -> None:
         aws_secret_access_key="test",
     )
     client.create_secret(Name=SIGNING_SECRET, SecretString=f"{SECRET}\n")
+
+
+WHOLE_SUITE = pytest.StashKey[bool]()
+"""Whether all tests of this folder run."""
+
+LAST = "test_unused_permissions.py"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put what looks at all other tests behind them, and tell it whether all of them run."""
+    items.sort(key=lambda item: item.path.name == LAST)
+    here = Path(__file__).parent
+    chosen = {item.path for item in items}
+    narrowed = config.getoption("keyword") or config.getoption("deselect")
+    config.stash[WHOLE_SUITE] = set(here.glob("test_*.py")) <= chosen and not narrowed
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,12 @@ import boto3
 from tests.support.emulator import REGION
 
 APP = re.compile(r"\bapp/(flowstack\.\w+)")
+DATA_ACTIONS = frozenset(
+    {
+        *("GetItem", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
+        *("BatchGetItem", "BatchWriteItem", "Query"),
+    }
+)
 _LEADING_KEYS = "dynamodb:LeadingKeys"
 _IN_TRANSACTIONS = {
     "Get": "GetItem",
@@ -64,10 +70,11 @@ class Statement:
 
 @dataclass
 class Permissions:
-    """The policies of all functions, and what they were refused."""
+    """The policies of all functions, what they were refused, and what they made use of."""
 
     statements: Mapping[str, Sequence[Statement]]
     refused: list[tuple[str, Access]] = field(default_factory=list)
+    used: set[tuple[str, str, str]] = field(default_factory=set)
     _lock: Lock = field(default_factory=Lock)
 
     def refusal(self, user_agent: str, operation: str, body: bytes) -> str | None:
@@ -82,7 +89,21 @@ class Permissions:
                 with self._lock:
                     self.refused.append((app, access))
                 return f"{app} is not authorized to perform dynamodb:{access.action} on {access}"
+            with self._lock:
+                self.used.add((app, access.action, access.resource))
         return None
+
+    def unused(self) -> set[tuple[str, str, str]]:
+        """Return what is allowed and was not asked for: function, action, and table or index."""
+        allowed = {
+            (app, action, resource.partition(":table/")[2])
+            for app, statements in self.statements.items()
+            for statement in statements
+            for action in statement.actions
+            for resource in statement.resources
+            if action in DATA_ACTIONS and ":table/" in resource
+        }
+        return allowed - self.used
 
 
 def deployed_permissions(endpoint_url: str) -> Permissions:

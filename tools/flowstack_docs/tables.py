@@ -42,6 +42,7 @@ from flowstack_core.http.requests import ChatBody, InvokeBody
 from flowstack_core.metrics import METRICS
 from flowstack_cost.model import Line, Workload, bill
 from flowstack_cost.model import total as total_cost
+from flowstack_docs.reference import routes_reference, schemas_reference, statuses_reference
 from stacks.gateway_responses import ANSWERS
 
 
@@ -272,6 +273,9 @@ TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "prices": prices,
         "metrics": metrics,
         "cost": cost,
+        "reference-routes": routes_reference,
+        "reference-statuses": statuses_reference,
+        "reference-schemas": schemas_reference,
         "runbook": runbook,
     }
 )

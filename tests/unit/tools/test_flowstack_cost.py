@@ -30,7 +30,7 @@ WORKLOADS = st.builds(
 def measured(row: str) -> Units:
     """Return the units that stand at the end of a row of the page of benchmarks."""
     page = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
-    (line,) = [line for line in page.splitlines() if line.startswith(f"| {row} |")]
+    line = next(line for line in page.splitlines() if line.startswith(f"| {row} |"))
     units = line.strip("| ").rpartition("| ")[2]
     found = re.fullmatch(r"([\d.]+) W(?: \+ ([\d.]+) R)?", units)
     assert found is not None, line
