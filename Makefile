@@ -27,6 +27,7 @@ PY := $(BIN)/python
 UV := $(BIN)/uv
 EMULATOR := .local/emulator-venv
 PEERS := .local/peers-venv
+LITELLM := .local/litellm-venv
 CHROMIUM := .local/chromium
 CDK := node_modules/.bin/cdk --app "$(PY) app.py" --no-notices --no-version-reporting
 
@@ -84,6 +85,13 @@ $(PEERS)/.ready: .venv/.uv requirements/peers.lock
 	@$(UV) pip sync --quiet --python $(PEERS)/bin/python --require-hashes requirements/peers.lock
 	@touch $@
 
+$(LITELLM)/.ready: .venv/.uv requirements/litellm.lock
+	@echo "Installing requirements/litellm.lock into $(LITELLM)"
+	@$(UV) venv --quiet --allow-existing --python $(PY) $(LITELLM)
+	@$(UV) pip sync --quiet --python $(LITELLM)/bin/python --require-hashes \
+		requirements/litellm.lock
+	@touch $@
+
 node_modules/.ready: package-lock.json package.json .npmrc
 	@command -v node >/dev/null || { echo "FlowStack needs Node 20 or newer for the CDK" >&2; exit 1; }
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || \
@@ -133,7 +141,7 @@ types: .venv/.ready node_modules/.ready
 faults: setup ## Live thousands of lives under faults of AWS: LIVES=2000 FIRST_LIFE=0
 	@LIVES=$(LIVES) FIRST_LIFE=$(FIRST_LIFE) $(PY) -m pytest -q -n 2 tests/faults
 
-bench: setup $(PEERS)/.ready ## Count DynamoDB requests a message, import times and bundle sizes
+bench: setup $(PEERS)/.ready $(LITELLM)/.ready ## Count DynamoDB requests a message, import times and bundle sizes
 	@$(PY) -m tests.bench
 
 openapi: .venv/.ready ## Write the OpenAPI document anew from the code
@@ -177,6 +185,7 @@ lock: .venv/.uv ## Resolve requirements/*.lock anew: make lock ARGS=--upgrade
 	@$(COMPILE) $(ARGS) --group emulator -o requirements/emulator.lock
 	@$(COMPILE) $(ARGS) --group published -o requirements/published.lock
 	@$(COMPILE) $(ARGS) --group peers -o requirements/peers.lock
+	@$(COMPILE) $(ARGS) --group litellm -o requirements/litellm.lock
 	@$(COMPILE) $(ARGS) --group dev -c requirements/layer.lock -c requirements/providers.lock \
 		-c requirements/payments.lock \
 		-o requirements/dev.lock

@@ -13,7 +13,7 @@ from pathlib import Path
 from stacks.constructs.layer import core_contents, providers_contents
 from stacks.python_target import AWS_LAMBDA, PythonTarget
 from stacks.sources import Sources
-from tests.bench import forecasts, quota, sdk
+from tests.bench import forecasts, overhead, quota, sdk
 from tests.bench.bundles import built_layer, weigh_functions, weigh_layer
 from tests.bench.hot_path import measure_hot_path
 from tests.bench.import_time import measure_import_time
@@ -55,6 +55,8 @@ def main() -> None:
     _say(f"wrote {_PAGE.relative_to(ROOT)}")
     _say("the quota, beside zae-limiter")
     quota.main()
+    _say("a message beside its model, and LiteLLM's proxy")
+    overhead.main()
     _say("the Python client")
     sdk.main()
     _say("forecasts")

@@ -28,7 +28,8 @@ _INTRODUCTION = """# Benchmarks
 What a message costs in DynamoDB, how long the conversation function takes to import, and how large
 the bundles are. `make bench` measures all of it and writes this page anew; nothing here is written
 by hand. It writes [the Python client's](benchmarks-sdk.md) page, [how good forecasts
-are](benchmarks-forecast.md), and [the quota beside a peer's](benchmarks-quota.md), too.
+are](benchmarks-forecast.md), [the quota beside a peer's](benchmarks-quota.md), and [what a message
+takes beside its model](benchmarks-overhead.md), too.
 """
 
 _HOT_PATH = f"""## What a message costs in DynamoDB
