@@ -147,7 +147,7 @@ class ApiStack(FunctionStack):
             tables=[
                 data.accounts.access("GetItem"),
                 data.usage.access("GetItem", partitions={"ROLLUPS#": ("Query",)}),
-                data.sessions.access("Query", query_index=HELD_SESSIONS),
+                data.sessions.access(query_index=HELD_SESSIONS),
             ],
         )
 
