@@ -14,8 +14,10 @@ at that one channel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
+from typing import Any
 
 from flowstack_core.domain.alerts import Alert
 from flowstack_core.domain.own_limits import BudgetAlert
@@ -135,33 +137,25 @@ def _each(steps: Sequence[Callable[[], None]]) -> None:
 
 
 def _usage_alert(alert: Alert) -> WebhookEvent:
-    event = usage_alert_event(alert)
-    return WebhookEvent(
-        event_id=event["event_id"],
-        customer_id=alert.customer_id,
-        type=EventType.USAGE_ALERT.value,
-        at=alert.at,
-        data={"period": event["period"], "alert": event["alert"]},
-    )
+    return _for_webhook(EventType.USAGE_ALERT, alert.at, usage_alert_event(alert))
 
 
 def _budget_reached(alert: BudgetAlert) -> WebhookEvent:
-    event = budget_reached_event(alert)
-    return WebhookEvent(
-        event_id=event["event_id"],
-        customer_id=alert.customer_id,
-        type=EventType.BUDGET_REACHED.value,
-        at=alert.reached.at,
-        data={"period": event["period"], "budget": event["budget"]},
-    )
+    return _for_webhook(EventType.BUDGET_REACHED, alert.reached.at, budget_reached_event(alert))
 
 
 def _statement_created(statement: Statement) -> WebhookEvent:
     event = period_closed_event(statement)
+    return _for_webhook(EventType.STATEMENT_CREATED, statement.closed_at, event)
+
+
+def _for_webhook(kind: EventType, at: datetime, event: Mapping[str, Any]) -> WebhookEvent:
+    """Return what the bus is told, as the customer's own server is."""
+    ids = {"event_id", "customer_id"}
     return WebhookEvent(
         event_id=event["event_id"],
-        customer_id=statement.customer_id,
-        type=EventType.STATEMENT_CREATED.value,
-        at=statement.closed_at,
-        data={"period": event["period"], "statement": event["statement"]},
+        customer_id=event["customer_id"],
+        type=kind.value,
+        at=at,
+        data={name: value for name, value in event.items() if name not in ids},
     )
