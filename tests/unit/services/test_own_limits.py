@@ -752,6 +752,15 @@ def test_without_a_ceiling_holding_it_costs_one_read() -> None:
     assert unreachable.calls == 0
 
 
+def test_a_customer_whose_subscription_is_erased_already_holds_up_nobody() -> None:
+    world = spending_with_openai()
+    world.limit_itself(monthly_ceiling=1)
+    del world.tables.subscriptions[world.customer_id]
+    world.budget_service.evaluate(world.customer_id)
+    assert world.tables.budget_alerts.keys() <= {(world.customer_id, NOVEMBER)}
+
+
+
 def test_what_is_noted_already_is_not_written_again() -> None:
     unreachable = Unreachable("note_ceiling")
     world = World(faults=unreachable)

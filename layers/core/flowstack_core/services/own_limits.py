@@ -8,6 +8,7 @@ when somebody looks at or changes it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import partial
@@ -98,10 +99,11 @@ class BudgetService:
         """Hold the customer's ceiling, if it has one, against what it has spent by now.
 
         Called when the rollups have moved on. It costs one read where there is no ceiling, and
-        is safe to repeat.
+        is safe to repeat. A customer that is being erased has nothing to be held any more.
         """
         if self._limits.own_limits(customer_id).monthly_ceiling_cents is not None:
-            self._looked_at(customer_id)
+            with suppress(NotFoundError):
+                self._looked_at(customer_id)
 
     def change(
         self,
