@@ -23,7 +23,7 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
     ("rollups", "ConditionCheckItem", "accounts"): "notes that a ceiling is reached",
     ("worker", "UpdateItem", "accounts"): "notes when stored credentials were last used",
 }
-"""Permissions that no test here makes use of, with what they are for; unit tests do."""
+"""Permissions that no test here needs to make use of, with what they are for; unit tests do."""
 
 
 def test_no_role_allows_what_its_function_never_does(
@@ -38,7 +38,7 @@ def test_no_role_allows_what_its_function_never_does(
         (app.removeprefix("flowstack."), action, _table(resource))
         for app, action, resource in permissions.unused()
     }
-    assert unused == EXPLAINED.keys()
+    assert unused <= EXPLAINED.keys(), unused - EXPLAINED.keys()
 
 
 def _table(resource: str) -> str:

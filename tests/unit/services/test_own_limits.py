@@ -760,7 +760,6 @@ def test_a_customer_whose_subscription_is_erased_already_holds_up_nobody() -> No
     assert world.tables.budget_alerts.keys() <= {(world.customer_id, NOVEMBER)}
 
 
-
 def test_what_is_noted_already_is_not_written_again() -> None:
     unreachable = Unreachable("note_ceiling")
     world = World(faults=unreachable)
