@@ -31,7 +31,7 @@ LITELLM := .local/litellm-venv
 CHROMIUM := .local/chromium
 CDK := node_modules/.bin/cdk --app "$(PY) app.py" --no-notices --no-version-reporting
 
-UNIT_TESTS = $(wildcard tests/unit tests/infrastructure)
+UNIT_TESTS = $(wildcard tests/unit tests/infrastructure tests/attack)
 SERIAL_TESTS = $(wildcard tests/contract tests/faults tests/integration)
 
 STAGE ?= dev

@@ -16,6 +16,7 @@ from typing import Any
 from flowstack_core.domain.alerts import Alert, AlertSettings
 from flowstack_core.domain.api_keys import KeyRecord
 from flowstack_core.domain.deferred import DeferredRequest, Run, Status
+from flowstack_core.domain.errors import InvalidRequestError
 from flowstack_core.domain.idempotency import Claim
 from flowstack_core.domain.month_end import MonthEndRun, PageState
 from flowstack_core.domain.own_limits import CeilingReached, OwnLimits
@@ -476,7 +477,10 @@ class InMemoryAccountStore:
             )
             after = 0
             if cursor is not None:
-                after = 1 + [customer.customer_id for customer in everyone].index(cursor)
+                ids = [customer.customer_id for customer in everyone]
+                if cursor not in ids:
+                    raise InvalidRequestError("no cursor", details={"field": "cursor"})
+                after = 1 + ids.index(cursor)
             page = everyone[after : after + limit]
             return Page(
                 customers=tuple((c, self._tables.subscriptions[c.customer_id]) for c in page),

@@ -17,12 +17,15 @@ from flowstack_core.domain.plans import Tier
 from flowstack_core.http.alert_routes import alerts_app
 from flowstack_core.http.billing_routes import billing_app
 from flowstack_core.http.byok_routes import byok_app
+from flowstack_core.http.console_files import ConsoleFiles
+from flowstack_core.http.console_routes import add_console
 from flowstack_core.http.conversation_routes import conversation_app
 from flowstack_core.http.openai_routes import doors, openai_app
 from flowstack_core.http.public_routes import public_app
 from flowstack_core.http.resolver import HttpFunction, entry_point
 from flowstack_core.http.usage_routes import usage_app
 from flowstack_core.http.vault_routes import vault_app
+from tests.support.emulator import ROOT
 from tests.support.fakes import World
 from tests.support.http_events import LambdaContext
 from tests.support.vaults import Vault
@@ -67,7 +70,9 @@ class WholeApi:
         messages = doors(conversation_app(*conversations), openai_app(*conversations))
         usage = entry_point(usage_app_of(world))
         alerts = entry_point(alerts_app_of(world))
-        public = entry_point(public_app(lambda: "test"))
+        public_routes = public_app(lambda: "test")
+        add_console(public_routes, ConsoleFiles.of(ROOT / "functions/public/console"))
+        public = entry_point(public_routes)
         self._functions: dict[str, HttpFunction] = {
             "/invoke": messages,
             "/chat": messages,
@@ -86,6 +91,7 @@ class WholeApi:
             "/health": public,
             "/pricing": public,
             "/openapi.json": public,
+            "/console": public,
         }
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:

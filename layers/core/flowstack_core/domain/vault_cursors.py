@@ -1,7 +1,8 @@
 """Cursors: where to go on, bound to the request that they go on with.
 
 A cursor holds nothing secret and grants nothing: whose documents are read is decided by the API
-key alone. One that was changed or belongs to another request is refused all the same.
+key alone. One that was changed or belongs to another request is refused all the same. Whoever reads
+this can make one, so what a cursor holds is checked like everything else that is sent.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import zlib
 from typing import Any
 
 from flowstack_core.domain.errors import InvalidRequestError, SortTooLargeError
-from flowstack_core.domain.vault import as_json, digest_of
+from flowstack_core.domain.vault import Collection, as_json, collection_of, digest_of, place_of
 from flowstack_core.domain.vault_values import UNDEFINED_KEY, Kind, OrderKey
 
 MAX_CURSOR_LENGTH = 16_000
 _MAX_UNPACKED = 1_000_000
 _LABEL_LENGTH = 16
+_MAX_DEPTH = 512
+"""Of lists in lists: four times that of the deepest document that can be stored."""
 
 
 class InvalidCursorError(InvalidRequestError):
@@ -69,9 +72,39 @@ def read_cursor(request: Any, cursor: str) -> list[Any]:
         found = json.loads(unpacked)
     except (binascii.Error, zlib.error, ValueError, RecursionError):
         raise InvalidCursorError from None
-    if not isinstance(found, list) or not found or found[0] != _label(request, found[1:]):
+    if not isinstance(found, list) or not found or _too_deep(found):
+        raise InvalidCursorError
+    if found[0] != _label(request, found[1:]):
         raise InvalidCursorError
     return found[1:]
+
+
+def key_to_follow(collection: Collection, key: str) -> str:
+    """Return the document's key that a cursor says to go on behind.
+
+    Raises
+    ------
+    InvalidCursorError
+        If no document can have it.
+    """
+    try:
+        return place_of(collection, key).key
+    except InvalidRequestError:
+        raise InvalidCursorError from None
+
+
+def collection_to_follow(customer_id: str, name: str) -> str:
+    """Return the collection's name that a cursor says to go on behind.
+
+    Raises
+    ------
+    InvalidCursorError
+        If no collection can have it.
+    """
+    try:
+        return collection_of(customer_id, name).name
+    except InvalidRequestError:
+        raise InvalidCursorError from None
 
 
 def read_order_key(found: Any) -> OrderKey:
@@ -106,6 +139,20 @@ def _read_field(found: Any) -> tuple[Kind, str, OrderKey]:
             read = read_order_key(key)
             return (read[0], name, read)
     raise InvalidCursorError
+
+
+def _too_deep(found: list[Any]) -> bool:
+    level: list[Any] = [found]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _label(request: Any, position: list[Any]) -> str:
