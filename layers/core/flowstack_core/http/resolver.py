@@ -80,6 +80,8 @@ def entry_point(
         request = event["requestContext"]
         logger.append_keys(
             api_request_id=request.get("requestId"),
+            # Callers can choose the other one, and send the same again.
+            extended_request_id=request.get("extendedRequestId"),
             customer_id=(request.get("authorizer") or {}).get("customer_id"),
         )
         telemetry.begin()
