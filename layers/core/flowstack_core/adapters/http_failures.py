@@ -24,6 +24,7 @@ from flowstack_core.adapters.model_failures import (
 )
 from flowstack_core.domain.errors import FlowStackError
 from flowstack_core.domain.messages import ModelAnswer, TokenUsage
+from flowstack_core.domain.nesting import deeper_than
 from flowstack_core.domain.providers import WAYS
 
 FILTERED_ANSWER = ModelAnswer((), "content_filter", TokenUsage(0, 0))
@@ -32,6 +33,9 @@ FILTERED_ANSWER = ModelAnswer((), "content_filter", TokenUsage(0, 0))
 _FILTERED = frozenset({"content_filter", "content_policy_violation"})
 _FILTERED_TEXT = re.compile(r"content (filtering|management) policy", re.IGNORECASE)
 _OUT_OF_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
+_MAX_DEPTH = 16
+"""Of an error's body, which a customer's own server may have written."""
+
 _TEXT_FIELDS = ("message", "description", "detail", "error", "errors", "msg")
 
 
@@ -108,7 +112,7 @@ def _of_status(
 
 def _codes(body: object) -> set[str]:
     """Return the words by which a provider classifies an error."""
-    if not isinstance(body, Mapping):
+    if not isinstance(body, Mapping) or deeper_than(_MAX_DEPTH, body):
         return set()
     found = {body.get("code"), body.get("type")}
     inner = body.get("error")
@@ -121,6 +125,8 @@ def _said(body: object) -> str:
     """Return the text of an error, wherever a provider puts it."""
     if isinstance(body, str):
         return body
+    if deeper_than(_MAX_DEPTH, body):
+        return ""
     if isinstance(body, Mapping):
         return next((said for name in _TEXT_FIELDS if (said := _said(body.get(name)))), "")
     if isinstance(body, list):

@@ -14,6 +14,7 @@ import zlib
 from typing import Any
 
 from flowstack_core.domain.errors import InvalidRequestError, SortTooLargeError
+from flowstack_core.domain.nesting import deeper_than
 from flowstack_core.domain.vault import Collection, as_json, collection_of, digest_of, place_of
 from flowstack_core.domain.vault_values import UNDEFINED_KEY, Kind, OrderKey
 
@@ -72,7 +73,7 @@ def read_cursor(request: Any, cursor: str) -> list[Any]:
         found = json.loads(unpacked)
     except (binascii.Error, zlib.error, ValueError, RecursionError):
         raise InvalidCursorError from None
-    if not isinstance(found, list) or not found or _too_deep(found):
+    if not isinstance(found, list) or not found or deeper_than(_MAX_DEPTH, found):
         raise InvalidCursorError
     if found[0] != _label(request, found[1:]):
         raise InvalidCursorError
@@ -139,20 +140,6 @@ def _read_field(found: Any) -> tuple[Kind, str, OrderKey]:
             read = read_order_key(key)
             return (read[0], name, read)
     raise InvalidCursorError
-
-
-def _too_deep(found: list[Any]) -> bool:
-    level: list[Any] = [found]
-    for _ in range(_MAX_DEPTH):
-        level = [
-            inner
-            for value in level
-            if isinstance(value, dict | list)
-            for inner in (value.values() if isinstance(value, dict) else value)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _label(request: Any, position: list[Any]) -> str:
