@@ -10,47 +10,51 @@ effect. Everything else they know is an outcome, returned as a value.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from flowstack_core.domain.alerts import Alert, AlertSettings
-from flowstack_core.domain.api_keys import KeyRecord
-from flowstack_core.domain.closing import Closing
-from flowstack_core.domain.data_rights import (
-    Erasure,
-    Export,
-    ExportStep,
-    Part,
-    Position,
-    Scope,
-)
-from flowstack_core.domain.deferred import DeferredRequest, Run
-from flowstack_core.domain.errors import FlowStackError
-from flowstack_core.domain.idempotency import Claim, IdempotencyKey
-from flowstack_core.domain.margin import MarginRun
-from flowstack_core.domain.messages import Message, ModelAnswer, ModelRequest, TokenUsage
-from flowstack_core.domain.month_end import ClosePage, Listing, MonthEndRun, PageState
-from flowstack_core.domain.own_limits import (
-    UNCAPPED,
-    BudgetAlert,
-    CeilingReached,
-    OwnLimits,
-    SessionCaps,
-)
-from flowstack_core.domain.payments import Governing, PaymentEvent, Standing
-from flowstack_core.domain.periods import Period
-from flowstack_core.domain.plans import Tier
-from flowstack_core.domain.providers import Provider, ProviderCredentials
-from flowstack_core.domain.quota import PeriodUsage
-from flowstack_core.domain.rollups import DaySlice, DayTotal, Route
-from flowstack_core.domain.sessions import Conversation, Growth, Session, SessionRecord
-from flowstack_core.domain.statements import Statement
-from flowstack_core.domain.stored_credentials import StoredCredentials
-from flowstack_core.domain.subscriptions import Subscription, Terms
-from flowstack_core.domain.vault import Collection, Document, Expected, Place, Receipt
-from flowstack_core.domain.webhooks import Delivery, Reply, Step, WebhookEndpoint, WebhookEvent
+from flowstack_core.domain.own_limits import UNCAPPED
+
+# Every function imports the ports, but each needs few parts of the domain.
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date, datetime, timedelta
+
+    from flowstack_core.domain.alerts import Alert, AlertSettings
+    from flowstack_core.domain.api_keys import KeyRecord
+    from flowstack_core.domain.closing import Closing
+    from flowstack_core.domain.data_rights import (
+        Erasure,
+        Export,
+        ExportStep,
+        Part,
+        Position,
+        Scope,
+    )
+    from flowstack_core.domain.deferred import DeferredRequest, Run
+    from flowstack_core.domain.errors import FlowStackError
+    from flowstack_core.domain.idempotency import Claim, IdempotencyKey
+    from flowstack_core.domain.margin import MarginRun
+    from flowstack_core.domain.messages import Message, ModelAnswer, ModelRequest, TokenUsage
+    from flowstack_core.domain.month_end import ClosePage, Listing, MonthEndRun, PageState
+    from flowstack_core.domain.own_limits import (
+        BudgetAlert,
+        CeilingReached,
+        OwnLimits,
+        SessionCaps,
+    )
+    from flowstack_core.domain.payments import Governing, PaymentEvent, Standing
+    from flowstack_core.domain.periods import Period
+    from flowstack_core.domain.plans import Tier
+    from flowstack_core.domain.providers import Provider, ProviderCredentials
+    from flowstack_core.domain.quota import PeriodUsage
+    from flowstack_core.domain.rollups import DaySlice, DayTotal, Route
+    from flowstack_core.domain.sessions import Conversation, Growth, Session, SessionRecord
+    from flowstack_core.domain.statements import Statement
+    from flowstack_core.domain.stored_credentials import StoredCredentials
+    from flowstack_core.domain.subscriptions import Subscription, Terms
+    from flowstack_core.domain.vault import Collection, Document, Expected, Place, Receipt
+    from flowstack_core.domain.webhooks import Delivery, Reply, Step, WebhookEndpoint, WebhookEvent
 
 
 class StoreContentionError(Exception):
