@@ -17,12 +17,8 @@ from flowstack_core.http.deferred_responses import (
     found_response,
     prefers_async,
 )
-from flowstack_core.http.documents import (
-    AnswerDocument,
-    RequestDocument,
-    documented,
-    documented_answer,
-)
+from flowstack_core.http.documents import documented, documented_answer
+from flowstack_core.http.message_documents import AnswerDocument, RequestDocument
 from flowstack_core.http.requests import ChatBody, InvokeBody
 from flowstack_core.http.resolver import create_app, customer_of, json_response
 from flowstack_core.services.conversations import Caller, ConversationService, MessageCommand

@@ -27,12 +27,8 @@ from flowstack_core.http.deferred_responses import (
     found_response,
     prefers_async,
 )
-from flowstack_core.http.documents import (
-    AcceptedSession,
-    Document,
-    documented,
-    documented_answer,
-)
+from flowstack_core.http.documents import Document, documented, documented_answer
+from flowstack_core.http.message_documents import AcceptedSession
 from flowstack_core.http.openai_errors import (
     OpenAIError,
     OpenAIErrorDocument,
