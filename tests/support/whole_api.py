@@ -20,7 +20,8 @@ from flowstack_core.http.byok_routes import byok_app
 from flowstack_core.http.console_files import ConsoleFiles
 from flowstack_core.http.console_routes import add_console
 from flowstack_core.http.conversation_routes import conversation_app
-from flowstack_core.http.openai_routes import doors, openai_app
+from flowstack_core.http.doors import doors
+from flowstack_core.http.openai_routes import openai_door
 from flowstack_core.http.public_routes import public_app
 from flowstack_core.http.resolver import HttpFunction, entry_point
 from flowstack_core.http.usage_routes import usage_app
@@ -67,7 +68,8 @@ class WholeApi:
         world = self.world
         conversations = (lambda: world.service), (lambda: world.deferred)
         billing = billing_app(lambda: world.subscription_service, lambda: world.statement_service)
-        messages = doors(conversation_app(*conversations), openai_app(*conversations))
+        openai = openai_door(*conversations)
+        messages = doors(entry_point(conversation_app(*conversations)), lambda: openai)
         usage = entry_point(usage_app_of(world))
         alerts = entry_point(alerts_app_of(world))
         public_routes = public_app(lambda: "test")

@@ -22,13 +22,8 @@ from flowstack_core.adapters.dynamodb_own_limits import DynamoDBOwnLimitsStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
 from flowstack_core.adapters.system import RandomIds, SystemClock, TestClocks
-from flowstack_core.services.admission import Admission
-from flowstack_core.services.authorization import AuthorizationService
-from flowstack_core.services.conversations import ConversationService
-from flowstack_core.services.expiry import ExpiryService
 from flowstack_core.services.ports import AlertMail, CustomerClocks, WebhookOutbox
 from flowstack_core.services.retrying import Retrier
-from flowstack_core.services.usage import UsageService
 from flowstack_core.settings import settings
 
 if TYPE_CHECKING:
@@ -50,10 +45,13 @@ if TYPE_CHECKING:
     from flowstack_core.services.accounts import AccountService
     from flowstack_core.services.alerts import AlertService, ThresholdWatch
     from flowstack_core.services.announcing import Announcer
+    from flowstack_core.services.authorization import AuthorizationService
     from flowstack_core.services.byok import CredentialService
     from flowstack_core.services.closing import ClosingService
+    from flowstack_core.services.conversations import ConversationService
     from flowstack_core.services.deferred import DeferredRequests, DeferredRunner
     from flowstack_core.services.erasures import ErasureService
+    from flowstack_core.services.expiry import ExpiryService
     from flowstack_core.services.exports import ExportService
     from flowstack_core.services.forecasts import ForecastService, RecommendationService
     from flowstack_core.services.history import HistoryService
@@ -64,6 +62,7 @@ if TYPE_CHECKING:
     from flowstack_core.services.rollups import RollupService
     from flowstack_core.services.statements import StatementService
     from flowstack_core.services.subscriptions import SubscriptionService
+    from flowstack_core.services.usage import UsageService
     from flowstack_core.services.vault import VaultAccess, VaultService
     from flowstack_core.services.vault_queries import VaultQueries
     from flowstack_core.services.webhook_deliveries import WebhookWorker
@@ -183,6 +182,12 @@ def prepare(service: Callable[[], object]) -> None:
         service()
 
 
+def prepare_snapshot(part: Callable[[], object]) -> None:
+    """Make ready what few requests need, where none waits for it: before a snapshot is taken."""
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        part()
+
+
 @cache
 def conversation_service() -> ConversationService:
     """Return the service behind ``/invoke`` and ``/chat``."""
@@ -191,7 +196,9 @@ def conversation_service() -> ConversationService:
     from flowstack_core.domain.catalogue import default_catalogue  # noqa: PLC0415
     from flowstack_core.domain.fair_use import FairUseMeter  # noqa: PLC0415
     from flowstack_core.http.telemetry import MessageObserver  # noqa: PLC0415
+    from flowstack_core.services.admission import Admission  # noqa: PLC0415
     from flowstack_core.services.byok import CredentialFinder  # noqa: PLC0415
+    from flowstack_core.services.conversations import ConversationService  # noqa: PLC0415
 
     client = hot_path_client()
     retrier, observer = _retrier(), MessageObserver()
@@ -262,6 +269,8 @@ def deferred_runner() -> DeferredRunner:
 @cache
 def authorization_service() -> AuthorizationService:
     """Return the service behind the authorizer."""
+    from flowstack_core.services.authorization import AuthorizationService  # noqa: PLC0415
+
     client = patient_client()
     return AuthorizationService(_accounts(client), _own_limits(client), _clocks(client))
 
@@ -269,6 +278,8 @@ def authorization_service() -> AuthorizationService:
 @cache
 def usage_service() -> UsageService:
     """Return the service behind ``/usage`` and ``/tier-info``."""
+    from flowstack_core.services.usage import UsageService  # noqa: PLC0415
+
     client = patient_client()
     return UsageService(
         _sessions(client), _usage(client), _rollups(client), _accounts(client), _clocks(client)
@@ -706,4 +717,6 @@ def webhook_worker() -> WebhookWorker:
 @cache
 def expiry_service() -> ExpiryService:
     """Return the service behind the stream of expired sessions."""
+    from flowstack_core.services.expiry import ExpiryService  # noqa: PLC0415
+
     return ExpiryService(_sessions(patient_client()), SystemClock())

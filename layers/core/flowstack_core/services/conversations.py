@@ -15,10 +15,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from flowstack_core.domain.catalogue import Catalogue, Model, ResolvedModel
-from flowstack_core.domain.deferred import Run
 from flowstack_core.domain.errors import (
     FlowStackError,
     IdempotencyConflictError,
@@ -72,6 +71,9 @@ from flowstack_core.services.ports import (
     Turn,
 )
 from flowstack_core.services.retrying import Retrier
+
+if TYPE_CHECKING:
+    from flowstack_core.domain.deferred import Run
 
 Result = TypeVar("Result")
 
