@@ -13,10 +13,7 @@ from http import HTTPStatus
 from importlib import import_module
 from typing import Any
 
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from botocore.httpsession import URLLib3Session
-
-_ANSWER = {
+_SAID = {
     "output": {"message": {"role": "assistant", "content": [{"text": "You said: Hello"}]}},
     "stopReason": "end_turn",
     "usage": {"inputTokens": 1, "outputTokens": 4, "totalTokens": 5},
@@ -50,19 +47,29 @@ class _Context:
         return 28_000
 
 
-def _send(_: URLLib3Session, request: AWSPreparedRequest) -> AWSResponse:
-    """Answer as the service would that is asked, without asking it."""
+def _answer(request: Any) -> tuple[int, dict[str, Any]]:
+    """Return status and document of the service that is asked."""
     operation = request.headers.get("X-Amz-Target", b"").rpartition(b".")[2]
     # A conversation is first looked for as a session that goes on: there is none to update.
-    unknown = operation == b"UpdateItem" and b"REMOVE" not in request.body
-    status, document = (400, _NO_SESSION) if unknown else (200, {} if operation else _ANSWER)
-    return AWSResponse(request.url, status, {}, _Raw(json.dumps(document).encode()))
+    if operation == b"UpdateItem" and b"REMOVE" not in request.body:
+        return 400, _NO_SESSION
+    return 200, {} if operation else _SAID
 
 
 def main() -> None:
     """Answer it, or say why it could not be answered."""
-    URLLib3Session.send = _send
-    answer = import_module("handler").handler(json.loads(sys.argv[1]), _Context())
+    function = import_module("handler")
+    # As Lambda does, let the function be the first to import these.
+    from botocore.awsrequest import AWSResponse
+    from botocore.compat import HTTPHeaders
+    from botocore.httpsession import URLLib3Session
+
+    def send(_: URLLib3Session, request: Any) -> AWSResponse:
+        status, document = _answer(request)
+        return AWSResponse(request.url, status, HTTPHeaders(), _Raw(json.dumps(document).encode()))
+
+    URLLib3Session.send = send  # type: ignore[method-assign, assignment]
+    answer = function.handler(json.loads(sys.argv[1]), _Context())
     if answer["statusCode"] != HTTPStatus.OK:
         raise SystemExit(answer["body"])
 

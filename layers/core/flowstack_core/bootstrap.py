@@ -82,12 +82,18 @@ def _config(attempts: int) -> Config:
     )
 
 
+@cache
+def aws_session() -> boto3.Session:
+    """Return the session of the execution role: what one client read of AWS, the next has."""
+    return boto3.Session()
+
+
 def _dynamodb(attempts: int) -> DynamoDBClient:
-    return boto3.client("dynamodb", config=_config(attempts))
+    return aws_session().client("dynamodb", config=_config(attempts))
 
 
 def _sqs() -> SQSClient:
-    return boto3.client("sqs", config=_config(attempts=1))
+    return aws_session().client("sqs", config=_config(attempts=1))
 
 
 @cache
@@ -104,13 +110,13 @@ def patient_client() -> DynamoDBClient:
 
 @cache
 def _patient_sqs() -> SQSClient:
-    return boto3.client("sqs")
+    return aws_session().client("sqs")
 
 
 @cache
 def kms_client() -> KMSClient:
     """Return the client that seals and opens stored credentials: services retry, it does not."""
-    return boto3.client("kms", config=_config(attempts=1))
+    return aws_session().client("kms", config=_config(attempts=1))
 
 
 def _accounts(client: DynamoDBClient) -> DynamoDBAccountStore:
@@ -224,6 +230,7 @@ def conversation_service() -> ConversationService:
             settings().region,
             policy=EgressPolicy(loopback=settings().loopback_egress),
             vendors_at=settings().vendors_endpoint,
+            operator_session=aws_session,
         ),
         fair_use=FairUseMeter(),
         own_credentials=CredentialFinder(_credentials(client), _cipher(), SystemClock()),
@@ -476,7 +483,7 @@ def _alert_mail() -> AlertMail | None:
         return None
     from flowstack_core.adapters.ses_alerts import SesAlertMail  # noqa: PLC0415
 
-    return SesAlertMail(boto3.client("sesv2"), settings().alert_sender)
+    return SesAlertMail(aws_session().client("sesv2"), settings().alert_sender)
 
 
 @cache
@@ -488,8 +495,8 @@ def announcer() -> Announcer:
 
     return Announcer(
         _alerts(patient_client()),
-        EventBridgePublisher(boto3.client("events"), settings().event_bus_name),
-        SnsAlertTopic(boto3.client("sns"), settings().alert_topic),
+        EventBridgePublisher(aws_session().client("events"), settings().event_bus_name),
+        SnsAlertTopic(aws_session().client("sns"), settings().alert_topic),
         webhook_outbox(),
         _alert_mail(),
     )
@@ -602,7 +609,7 @@ def _archives() -> S3Archives:
     from flowstack_core.adapters.s3_archives import S3Archives  # noqa: PLC0415
 
     # Links to what KMS encrypts have to be signed with Signature Version 4.
-    client = boto3.client("s3", config=Config(signature_version="s3v4"))
+    client = aws_session().client("s3", config=Config(signature_version="s3v4"))
     return S3Archives(client, settings().archives_bucket)
 
 
