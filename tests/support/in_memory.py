@@ -29,25 +29,23 @@ from flowstack_core.domain.statements import Statement
 from flowstack_core.domain.stored_credentials import StoredCredentials
 from flowstack_core.domain.subscriptions import Subscription
 from flowstack_core.domain.webhooks import Delivery, WebhookEndpoint
-from flowstack_core.services.ports import (
+from flowstack_core.services.ports.accounts import AuditRecord, Customer, Page
+from flowstack_core.services.ports.failures import StoreContentionError
+from flowstack_core.services.ports.sessions import (
     Admitted,
     Attempt,
-    AuditRecord,
     BudgetReached,
     ContinueOutcome,
-    Customer,
     LimitReached,
     ManagedNotGranted,
     ManagedNotIncluded,
     NoLiveSession,
-    Page,
     PeriodClosed,
     PeriodNotOpen,
     SessionAlive,
     SessionCapped,
     Settlement,
     StartOutcome,
-    StoreContentionError,
     Turn,
 )
 

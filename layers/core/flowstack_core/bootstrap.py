@@ -22,7 +22,9 @@ from flowstack_core.adapters.dynamodb_own_limits import DynamoDBOwnLimitsStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
 from flowstack_core.adapters.system import RandomIds, SystemClock, TestClocks
-from flowstack_core.services.ports import AlertMail, CustomerClocks, WebhookOutbox
+from flowstack_core.services.ports.alerts import AlertMail
+from flowstack_core.services.ports.surroundings import CustomerClocks
+from flowstack_core.services.ports.webhooks import WebhookOutbox
 from flowstack_core.services.retrying import Retrier
 from flowstack_core.settings import settings
 

@@ -11,7 +11,7 @@ from flowstack_core.domain.api_keys import ApiKey
 from flowstack_core.domain.plans import Tier
 from flowstack_core.http.authorizer import authorizer
 from flowstack_core.services.authorization import AuthorizationService
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 from tests.support.fakes import World
 from tests.support.faulty import Unreachable
 from tests.support.http_events import LambdaContext

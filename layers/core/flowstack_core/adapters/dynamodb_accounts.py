@@ -51,7 +51,8 @@ from flowstack_core.domain.errors import InvalidRequestError
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.subscriptions import Origin, PendingChange, Subscription, Terms
-from flowstack_core.services.ports import AuditRecord, Customer, Page, StoreContentionError
+from flowstack_core.services.ports.accounts import AuditRecord, Customer, Page
+from flowstack_core.services.ports.failures import StoreContentionError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -436,7 +437,7 @@ class Acts:
 
 
 class DynamoDBAccountStore(Acts):
-    """`flowstack_core.services.ports.AccountStore` on DynamoDB."""
+    """`flowstack_core.services.ports.accounts.AccountStore` on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, accounts_table: str, usage_table: str) -> None:
         super().__init__(client, accounts_table)
@@ -602,7 +603,7 @@ class DynamoDBAccountStore(Acts):
 
 
 class DynamoDBClockOffsetStore(Acts):
-    """`flowstack_core.services.ports.ClockOffsetStore` on DynamoDB."""
+    """`flowstack_core.services.ports.accounts.ClockOffsetStore` on DynamoDB."""
 
     def offset_seconds(self, customer_id: str) -> float:
         """Return how far ahead of the system's clock the customer's is, read consistently."""

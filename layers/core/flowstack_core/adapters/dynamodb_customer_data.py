@@ -46,7 +46,8 @@ from flowstack_core.domain.data_rights import (
     Scope,
 )
 from flowstack_core.domain.periods import Period
-from flowstack_core.services.ports import ItemPlace, StoreContentionError, Visit
+from flowstack_core.services.ports.data_rights import ItemPlace, Visit
+from flowstack_core.services.ports.failures import StoreContentionError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -406,7 +407,7 @@ def delete_item(table: str, place: ItemPlace) -> dict[str, Any]:
 
 
 class DynamoDBCustomerData:
-    """`flowstack_core.services.ports.CustomerData` on DynamoDB.
+    """`flowstack_core.services.ports.data_rights.CustomerData` on DynamoDB.
 
     Parameters
     ----------

@@ -227,7 +227,7 @@ def end_run(
 
 
 class DynamoDBDeferredStore:
-    """`flowstack_core.services.ports.DeferredStore` on DynamoDB."""
+    """`flowstack_core.services.ports.deferred.DeferredStore` on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, sessions_table: str) -> None:
         self._client = client

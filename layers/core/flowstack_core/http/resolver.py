@@ -21,7 +21,7 @@ from flowstack_core.domain.errors import (
 from flowstack_core.http import telemetry
 from flowstack_core.http.errors import envelope, error_headers, status_of
 from flowstack_core.http.json_body import check_json_body
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 
 logger = Logger()
 

@@ -57,19 +57,11 @@ from flowstack_core.domain.sessions import Conversation, Session
 from flowstack_core.domain.sizes import acceptable, check_keepable
 from flowstack_core.services.admission import Admission, Ticket
 from flowstack_core.services.byok import CredentialFinder
-from flowstack_core.services.ports import (
-    Clock,
-    CustomerClocks,
-    Ids,
-    ModelClient,
-    ModelClients,
-    Observer,
-    SessionStore,
-    Settlement,
-    SubscriptionReader,
-    TimeBudget,
-    Turn,
-)
+from flowstack_core.services.ports.accounts import SubscriptionReader
+from flowstack_core.services.ports.models import ModelClient, ModelClients
+from flowstack_core.services.ports.observer import Observer
+from flowstack_core.services.ports.sessions import SessionStore, Settlement, Turn
+from flowstack_core.services.ports.surroundings import Clock, CustomerClocks, Ids, TimeBudget
 from flowstack_core.services.retrying import Retrier
 
 if TYPE_CHECKING:

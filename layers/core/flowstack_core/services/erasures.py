@@ -15,13 +15,8 @@ from flowstack_core.domain.errors import InvalidRequestError, NotFoundError
 from flowstack_core.domain.periods import Period
 from flowstack_core.services.accounts import AccountService
 from flowstack_core.services.closing import ClosingService
-from flowstack_core.services.ports import (
-    Archives,
-    Clock,
-    CustomerData,
-    DataRightsQueue,
-    Visit,
-)
+from flowstack_core.services.ports.data_rights import Archives, CustomerData, DataRightsQueue, Visit
+from flowstack_core.services.ports.surroundings import Clock
 from flowstack_core.services.retrying import Patience, Retrier
 from flowstack_core.services.subscriptions import SubscriptionService, ending
 

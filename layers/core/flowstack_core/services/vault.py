@@ -37,13 +37,11 @@ from flowstack_core.domain.vault_cursors import (
     write_cursor,
 )
 from flowstack_core.domain.vault_updates import check_updates, updated
-from flowstack_core.services.ports import (
-    Clock,
-    CustomerClocks,
+from flowstack_core.services.ports.failures import StoreContentionError
+from flowstack_core.services.ports.surroundings import Clock, CustomerClocks, TimeBudget
+from flowstack_core.services.ports.vault import (
     Refused,
     Repeated,
-    StoreContentionError,
-    TimeBudget,
     VaultIds,
     VaultStore,
     WriteOutcome,

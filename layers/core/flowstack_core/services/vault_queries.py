@@ -33,7 +33,7 @@ from flowstack_core.domain.vault_cursors import (
 from flowstack_core.domain.vault_filters import Condition, PatternCompiler, read_filter
 from flowstack_core.domain.vault_sorting import Sort, SortKey, read_sort
 from flowstack_core.domain.vault_values import OrderKey
-from flowstack_core.services.ports import TimeBudget
+from flowstack_core.services.ports.surroundings import TimeBudget
 from flowstack_core.services.vault import OutOfTimeError, Reading, VaultAccess, document_facts
 
 _FACTS_BYTES = 3_200
