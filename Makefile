@@ -73,24 +73,11 @@ setup: .venv/.ready $(EMULATOR)/.ready node_modules/.ready $(CHROMIUM)/.ready ##
 		--editable . --editable layers/client
 	@touch $@
 
-$(EMULATOR)/.ready: .venv/.uv requirements/emulator.lock
-	@echo "Installing requirements/emulator.lock into $(EMULATOR)"
-	@$(UV) venv --quiet --allow-existing --python $(PY) $(EMULATOR)
-	@$(UV) pip sync --quiet --python $(EMULATOR)/bin/python --require-hashes \
-		requirements/emulator.lock
-	@touch $@
-
-$(PEERS)/.ready: .venv/.uv requirements/peers.lock
-	@echo "Installing requirements/peers.lock into $(PEERS)"
-	@$(UV) venv --quiet --allow-existing --python $(PY) $(PEERS)
-	@$(UV) pip sync --quiet --python $(PEERS)/bin/python --require-hashes requirements/peers.lock
-	@touch $@
-
-$(LITELLM)/.ready: .venv/.uv requirements/litellm.lock
-	@echo "Installing requirements/litellm.lock into $(LITELLM)"
-	@$(UV) venv --quiet --allow-existing --python $(PY) $(LITELLM)
-	@$(UV) pip sync --quiet --python $(LITELLM)/bin/python --require-hashes \
-		requirements/litellm.lock
+# Environments beside ours, for what must not meet it; each is made from the lock of its name.
+.local/%-venv/.ready: .venv/.uv requirements/%.lock
+	@echo "Installing requirements/$*.lock into $(@D)"
+	@$(UV) venv --quiet --allow-existing --python $(PY) $(@D)
+	@$(UV) pip sync --quiet --python $(@D)/bin/python --require-hashes requirements/$*.lock
 	@touch $@
 
 node_modules/.ready: package-lock.json package.json .npmrc
@@ -105,12 +92,6 @@ $(CHROMIUM)/.ready: node_modules/.ready tests/support/unpack_chromium.mjs
 	@echo "Unpacking the browser that tests the console into $(CHROMIUM)"
 	@rm -rf $(CHROMIUM)
 	@node tests/support/unpack_chromium.mjs $(CHROMIUM)
-	@touch $@
-
-$(AUDIT)/.ready: .venv/.uv requirements/audit.lock
-	@echo "Installing requirements/audit.lock into $(AUDIT)"
-	@$(UV) venv --quiet --allow-existing --python $(PY) $(AUDIT)
-	@$(UV) pip sync --quiet --python $(AUDIT)/bin/python --require-hashes requirements/audit.lock
 	@touch $@
 
 # --- the local stack --------------------------------------------------------------------------

@@ -348,19 +348,11 @@ class Doors:
         )
         if request.operators:
             path = request.path.replace("CUS", self.admin.world.customer_id)
-            handler, authorizer, identity = (
-                self.admin.handler,
-                None,
-                {"userArn": "arn:aws:iam::1:user/ada"},
-            )
+            handler, authorizer = self.admin.handler, None
+            identity = {"userArn": "arn:aws:iam::1:user/ada"}
         else:
             path, identity = request.path, None
-            handler = self.api._function(path)
-            authorizer = {
-                "customer_id": self.world.customer_id,
-                "tier": self.api._tier.value,
-                "key_id": "key_1",
-            }
+            handler, authorizer = self.api.function(path), self.api.caller
         event = http_event(
             request.method,
             path,

@@ -231,12 +231,12 @@ def deployed(request: pytest.FixtureRequest) -> Iterator[Stack]:
             trail.begin()
             stack = Stack(connection, admin, dynamodb, bedrock, vendors, tls, trail, log)
             yield stack
-            observed(stack, running.endpoint_url, request.config).write(local.layout.directory.name)
+            observed(stack, request.config).write(local.layout.directory.name)
     finally:
         local.down()
 
 
-def observed(stack: Stack, endpoint_url: str, config: pytest.Config) -> Observed:
+def observed(stack: Stack, config: pytest.Config) -> Observed:
     """Return what the tests of this process saw of the roles."""
     permissions = stack.dynamodb.permissions
     assert permissions is not None
@@ -246,7 +246,7 @@ def observed(stack: Stack, endpoint_url: str, config: pytest.Config) -> Observed
     some = narrowed or any("::" in argument for argument in config.args)
     return Observed(
         frozenset() if some else frozenset(stack.files),
-        frozenset(granted(endpoint_url, permissions)),
+        frozenset(granted(permissions)),
         frozenset(permissions.used | stack.trail.used),
         frozenset(f"{app}: {access}" for app, access in permissions.refused),
     )

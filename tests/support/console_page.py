@@ -29,6 +29,8 @@ DESKTOP, PHONE = (1280, 900), (360, 740)
 _PATIENCE = 60_000
 """Milliseconds: functions start, and a browser, while another stack is tested beside them."""
 
+expect.set_options(timeout=_PATIENCE)
+
 # Chromium says this of every answer that is a refusal; the page has to expect them.
 _REFUSAL = re.compile(r"Failed to load resource: (the server responded|net::ERR)")
 
@@ -99,7 +101,7 @@ class ConsolePage:
     def settled(self) -> None:
         """Wait until nothing loads any more."""
         expect(self.page.locator("section.card").first).to_be_visible()
-        expect(self.page.locator("section[aria-busy]")).to_have_count(0, timeout=_PATIENCE)
+        expect(self.page.locator("section[aria-busy]")).to_have_count(0)
 
     def card(self, title: str) -> Locator:
         """Return a card by its heading."""
@@ -210,5 +212,4 @@ def new_context(
         locale="en-US",
     )
     context.set_default_timeout(_PATIENCE)
-    expect.set_options(timeout=_PATIENCE)
     return context

@@ -16,7 +16,7 @@ import httpx
 from pydantic import TypeAdapter
 
 from tests.support.emulator import REGION, ROOT
-from tests.support.permissions import APP, Grant, Permissions, deployed_policies
+from tests.support.permissions import APP, Grant, Permissions, listed
 
 OBSERVED = ROOT / ".local/permissions"
 """Where what was seen is kept between the tests that see it and the one that judges it."""
@@ -159,7 +159,7 @@ class Observed:
 _DOCUMENT = TypeAdapter(Observed)
 
 
-def granted(endpoint_url: str, permissions: Permissions) -> set[Grant]:
+def granted(permissions: Permissions) -> set[Grant]:
     """Return everything that the deployed roles allow."""
     found = {
         grant
@@ -167,7 +167,7 @@ def granted(endpoint_url: str, permissions: Permissions) -> set[Grant]:
         for statement in statements
         for grant in statement.grants(app)
     }
-    for app, policies in deployed_policies(endpoint_url).items():
+    for app, policies in permissions.policies.items():
         for policy in policies:
             for statement in policy["Statement"]:
                 if not _through_another_service(statement):
@@ -183,14 +183,10 @@ def _through_another_service(statement: Mapping[str, Any]) -> bool:
 
 def _elsewhere(app: str, statement: Mapping[str, Any]) -> Iterator[Grant]:
     """Yield what a statement allows elsewhere than on tables."""
-    for action in _listed(statement["Action"]):
+    for action in listed(statement["Action"]):
         service = action.partition(":")[0]
-        for resource in map(str, _listed(statement["Resource"])):
+        for resource in listed(statement["Resource"]):
             if ":table/" in resource and "/stream/" not in resource:
                 continue
             where = resource.rpartition(":")[2] if service in _BY_RESOURCE else ""
             yield Grant(app.removeprefix("flowstack."), action, where)
-
-
-def _listed(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else [value]

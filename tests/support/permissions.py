@@ -110,6 +110,7 @@ class Grant:
 class Permissions:
     """The policies of all functions, what they made use of, and what they were refused."""
 
+    policies: Mapping[str, Sequence[Any]]
     statements: Mapping[str, Sequence[Statement]]
     refused: list[tuple[str, Access]] = field(default_factory=list)
     used: set[Grant] = field(default_factory=set)
@@ -133,16 +134,18 @@ class Permissions:
 
 
 def deployed_permissions(endpoint_url: str) -> Permissions:
-    """Read what every deployed function's role allows at DynamoDB."""
+    """Read what every deployed function's role allows."""
+    policies = _deployed_policies(endpoint_url)
     return Permissions(
+        policies,
         {
-            app: [each for policy in policies for each in _statements(policy)]
-            for app, policies in deployed_policies(endpoint_url).items()
-        }
+            app: [each for policy in of_role for each in _statements(policy)]
+            for app, of_role in policies.items()
+        },
     )
 
 
-def deployed_policies(endpoint_url: str) -> Mapping[str, Sequence[Any]]:
+def _deployed_policies(endpoint_url: str) -> Mapping[str, Sequence[Any]]:
     """Return the policies of every deployed function's role, by what it calls itself."""
 
     def client(service: str) -> Any:
@@ -175,13 +178,13 @@ def _statements(policy: Any) -> Iterator[Statement]:
     for statement in policy["Statement"]:
         actions = [
             action.partition(":")[2]
-            for action in _list(statement["Action"])
+            for action in listed(statement["Action"])
             if action.startswith("dynamodb:")
         ]
         if not actions:
             continue
         assert statement["Effect"] == "Allow"
-        resources = tuple(_list(statement["Resource"]))
+        resources = tuple(listed(statement["Resource"]))
         if not any(":table/" in each for each in resources):
             continue
         yield Statement(tuple(actions), resources, _leading_keys(statement.get("Condition", {})))
@@ -193,11 +196,12 @@ def _leading_keys(conditions: Mapping[str, Any]) -> tuple[str, ...] | None:
         for name, values in tests.items():
             assert name == _LEADING_KEYS, f"{name} is not evaluated here"
             assert operator in {"ForAllValues:StringLike", "ForAllValues:StringEquals"}
-            keys = tuple(_list(values))
+            keys = tuple(listed(values))
     return keys
 
 
-def _list(value: Any) -> list[str]:
+def listed(value: Any) -> list[str]:
+    """Return the values of a policy's element, which may be one or several."""
     return [value] if isinstance(value, str) else list(value)
 
 

@@ -96,8 +96,17 @@ class WholeApi:
             "/console": public,
         }
 
+    @property
+    def caller(self) -> dict[str, Any]:
+        """What the authorizer says of the customer."""
+        return {
+            "customer_id": self.world.customer_id,
+            "tier": self._tier.value,
+            "key_id": "key_1",
+        }
+
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        answer = self._function(environ["PATH_INFO"])(self._event(environ), LambdaContext())
+        answer = self.function(environ["PATH_INFO"])(self._event(environ), LambdaContext())
         headers = [
             (name, value)
             for name, values in answer["multiValueHeaders"].items()
@@ -107,7 +116,8 @@ class WholeApi:
         body = answer["body"] or ""
         return [base64.b64decode(body) if answer["isBase64Encoded"] else body.encode()]
 
-    def _function(self, path: str) -> HttpFunction:
+    def function(self, path: str) -> HttpFunction:
+        """Return the function whose a path is."""
         for prefix, function in self._functions.items():
             if path == prefix or path.startswith(f"{prefix}/"):
                 return function
@@ -143,11 +153,7 @@ class WholeApi:
                 "path": f"/test{path}",
                 "httpMethod": method,
                 "resourcePath": path,
-                "authorizer": {
-                    "customer_id": self.world.customer_id,
-                    "tier": self._tier.value,
-                    "key_id": "key_1",
-                },
+                "authorizer": self.caller,
                 "identity": {},
             },
             "body": body or None,

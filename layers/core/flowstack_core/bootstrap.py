@@ -22,9 +22,6 @@ from flowstack_core.adapters.dynamodb_own_limits import DynamoDBOwnLimitsStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
 from flowstack_core.adapters.system import RandomIds, SystemClock, TestClocks
-from flowstack_core.services.ports.alerts import AlertMail
-from flowstack_core.services.ports.surroundings import CustomerClocks
-from flowstack_core.services.ports.webhooks import WebhookOutbox
 from flowstack_core.services.retrying import Retrier
 from flowstack_core.settings import settings
 
@@ -61,6 +58,9 @@ if TYPE_CHECKING:
     from flowstack_core.services.month_end import CloseWorker, MonthEndService
     from flowstack_core.services.own_limits import BudgetService
     from flowstack_core.services.payments import PaymentService
+    from flowstack_core.services.ports.alerts import AlertMail
+    from flowstack_core.services.ports.surroundings import CustomerClocks
+    from flowstack_core.services.ports.webhooks import WebhookOutbox
     from flowstack_core.services.rollups import RollupService
     from flowstack_core.services.statements import StatementService
     from flowstack_core.services.subscriptions import SubscriptionService

@@ -34,7 +34,7 @@ _FILTERED = frozenset({"content_filter", "content_policy_violation"})
 _FILTERED_TEXT = re.compile(r"content (filtering|management) policy", re.IGNORECASE)
 _OUT_OF_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 _MAX_DEPTH = 16
-"""Of an error's body, which a customer's own server may have written."""
+"""Of an error's body."""
 
 _TEXT_FIELDS = ("message", "description", "detail", "error", "errors", "msg")
 
@@ -99,6 +99,9 @@ def _not_connected(refusal: EgressRefusedError, failures: ModelFailures) -> Flow
 def _of_status(
     status: int, body: object, headers: Mapping[str, str], failures: ModelFailures
 ) -> Exception:
+    # Both go through it by recursion; a customer's own server may have written it.
+    if deeper_than(_MAX_DEPTH, body):
+        body = None
     codes, said = _codes(body), _said(body)
     if status < 500 and (codes & _FILTERED or _FILTERED_TEXT.search(said)):
         return ContentFilteredError()
@@ -112,7 +115,7 @@ def _of_status(
 
 def _codes(body: object) -> set[str]:
     """Return the words by which a provider classifies an error."""
-    if not isinstance(body, Mapping) or deeper_than(_MAX_DEPTH, body):
+    if not isinstance(body, Mapping):
         return set()
     found = {body.get("code"), body.get("type")}
     inner = body.get("error")
@@ -125,8 +128,6 @@ def _said(body: object) -> str:
     """Return the text of an error, wherever a provider puts it."""
     if isinstance(body, str):
         return body
-    if deeper_than(_MAX_DEPTH, body):
-        return ""
     if isinstance(body, Mapping):
         return next((said for name in _TEXT_FIELDS if (said := _said(body.get(name)))), "")
     if isinstance(body, list):

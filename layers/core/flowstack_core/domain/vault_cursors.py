@@ -11,6 +11,8 @@ import base64
 import binascii
 import json
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flowstack_core.domain.errors import InvalidRequestError, SortTooLargeError
@@ -88,10 +90,8 @@ def key_to_follow(collection: Collection, key: str) -> str:
     InvalidCursorError
         If no document can have it.
     """
-    try:
+    with _names_of_a_cursor():
         return place_of(collection, key).key
-    except InvalidRequestError:
-        raise InvalidCursorError from None
 
 
 def collection_to_follow(customer_id: str, name: str) -> str:
@@ -102,8 +102,15 @@ def collection_to_follow(customer_id: str, name: str) -> str:
     InvalidCursorError
         If no collection can have it.
     """
-    try:
+    with _names_of_a_cursor():
         return collection_of(customer_id, name).name
+
+
+@contextmanager
+def _names_of_a_cursor() -> Iterator[None]:
+    """Blame the cursor for a name in it that nothing can have."""
+    try:
+        yield
     except InvalidRequestError:
         raise InvalidCursorError from None
 

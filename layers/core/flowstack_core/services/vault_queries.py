@@ -318,16 +318,17 @@ def _start(customer_id: str, query: Query, request: list[Any]) -> str | None:
     if query.cursor is None:
         return None
     collection = collection_of(customer_id, query.collection)
-    match read_cursor(request, query.cursor):
-        case [str() as after]:
-            return key_to_follow(collection, after)
-    raise InvalidCursorError
+    return key_to_follow(collection, _name_in(request, query.cursor))
 
 
 def _collection_start(customer_id: str, request: list[Any], cursor: str) -> str:
+    return collection_to_follow(customer_id, _name_in(request, cursor))
+
+
+def _name_in(request: list[Any], cursor: str) -> str:
     match read_cursor(request, cursor):
-        case [str() as after]:
-            return collection_to_follow(customer_id, after)
+        case [str() as name]:
+            return name
     raise InvalidCursorError
 
 
