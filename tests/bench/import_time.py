@@ -186,6 +186,7 @@ def _environment(path: Sequence[Path]) -> dict[str, str]:
         "ACCOUNTS_TABLE": "accounts",
         "SESSIONS_TABLE": "sessions",
         "USAGE_TABLE": "usage",
+        "PYDANTIC_DISABLE_PLUGINS": "1",
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "test",
