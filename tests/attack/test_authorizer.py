@@ -103,14 +103,14 @@ def test_no_other_header_changes_who_it_is(more: dict[str, list[str]]) -> None:
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=200, derandomize=True)
 def test_no_text_is_a_key_but_one_that_was_minted(text: str) -> None:
     assert parse_key(text) is None
     assert parse_key(f"fs_{text}") is None
 
 
 @given(st.binary(min_size=24, max_size=24), st.integers(0, 41), st.characters())
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=200, derandomize=True)
 def test_no_character_of_a_key_can_be_another(random: bytes, place: int, other: str) -> None:
     key = mint_key(random).text
     changed = key[:place] + other + key[place + 1 :]

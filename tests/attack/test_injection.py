@@ -74,7 +74,6 @@ def assert_one_of_ours(line: str, doors: Doors) -> None:
 )
 @settings(
     max_examples=1_500,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

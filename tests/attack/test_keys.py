@@ -43,7 +43,7 @@ BUILDERS: dict[str, Callable[[str, str, str], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("kind", ["conversation", "document", "slice"])
 @given(one=NAMED, other=NAMED)
-@settings(max_examples=400, derandomize=True, deadline=None)
+@settings(max_examples=400, derandomize=True)
 def test_two_names_are_two_items(
     kind: str, one: tuple[str, str, str], other: tuple[str, str, str]
 ) -> None:
@@ -53,7 +53,7 @@ def test_two_names_are_two_items(
 
 @pytest.mark.parametrize("kind", BUILDERS)
 @given(names=st.tuples(NAMES, NAMES))
-@settings(max_examples=100, derandomize=True, deadline=None)
+@settings(max_examples=100, derandomize=True)
 def test_no_name_gets_into_another_customer_s_partition(kind: str, names: tuple[str, str]) -> None:
     own = BUILDERS[kind]("cus_1", *names)["pk"]["S"].split("#")
     assert own[1] == "cus_1"
@@ -93,7 +93,7 @@ def test_look_alikes_are_told_apart_and_the_same_letters_are_one() -> None:
 
 
 @given(one=st.text(min_size=1, max_size=30), other=st.text(min_size=1, max_size=30))
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=200, derandomize=True)
 def test_an_idempotency_key_is_one_text_of_one_customer(one: str, other: str) -> None:
     def key_of(customer: str, text: str) -> Any:
         try:

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstack_core.domain.forecast import (
@@ -256,7 +256,6 @@ moments = st.integers(0, 30 * 24 * 60 - 1).map(
 )
 
 
-@settings(deadline=None)
 @given(histories, st.integers(0, 10**7), moments)
 def test_no_history_breaks_it_and_it_never_takes_back_what_it_says(
     history: dict[date, int], used: int, now: datetime
@@ -274,7 +273,6 @@ def test_no_history_breaks_it_and_it_never_takes_back_what_it_says(
         assert one.high <= other.high
 
 
-@settings(deadline=None)
 @given(histories, moments, st.integers(0, 10**6))
 def test_the_instant_of_the_limit_agrees_with_the_days(
     history: dict[date, int], now: datetime, limit: int
@@ -285,7 +283,6 @@ def test_the_instant_of_the_limit_agrees_with_the_days(
     assert reached is None or now <= reached < found.period.end
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(20, 60), min_size=14, max_size=56), st.integers(2, 50))
 def test_a_customer_so_many_times_as_large_is_forecast_so_many_times_as_much(
     counts: list[int], times: int

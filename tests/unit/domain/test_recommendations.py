@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstack_core.domain.forecast import forecast
@@ -348,7 +348,6 @@ def test_habits_are_added_up_from_slices() -> None:
 amounts: Any = st.integers(0, 20_000)
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(list(Tier)),
     st.integers(0, 5_000),

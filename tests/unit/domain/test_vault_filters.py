@@ -254,7 +254,7 @@ def arrays_in_arrays(value: Any) -> bool:
     )
 
 
-@settings(max_examples=2_000, deadline=None, derandomize=True)
+@settings(max_examples=2_000, derandomize=True)
 @given(filters, documents)
 def test_filters_agree_with_the_reference(found: dict[str, Any], document: dict[str, Any]) -> None:
     assume(not arrays_in_arrays(document))

@@ -47,7 +47,6 @@ CHECKS = [
 @schema.parametrize()
 @settings(
     max_examples=60,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

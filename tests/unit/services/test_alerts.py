@@ -331,7 +331,7 @@ def deliveries(
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(IMAGES, min_size=1, max_size=12), st.data())
 def test_a1_each_threshold_alerts_exactly_once_if_and_only_if_a_count_ever_reached_it(
     images: list[PeriodUsage], data: st.DataObject

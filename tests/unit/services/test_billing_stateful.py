@@ -190,5 +190,5 @@ class Months(RuleBasedStateMachine):
             assert counter.sessions_used <= counter.session_limit
 
 
-Months.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+Months.TestCase.settings = settings(max_examples=150, stateful_step_count=30)
 TestMonths = Months.TestCase

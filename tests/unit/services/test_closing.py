@@ -275,7 +275,7 @@ def test_a_change_decided_in_the_old_month_is_not_written_into_it_once_it_is_clo
     assert statement(world).total_cents == 2_900
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     survived=st.integers(0, 25),
     applied=st.booleans(),

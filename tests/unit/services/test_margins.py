@@ -287,7 +287,7 @@ def test_a_last_step_that_is_delivered_again_hands_out_the_report_again() -> Non
     assert world.margin_reporter.step(*message, Told()) == first
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     costs=st.lists(st.integers(0, 10**7), max_size=10),
     survived=st.integers(0, 25),

@@ -331,7 +331,7 @@ def test_a_customer_on_a_test_clock_that_is_not_there_yet_stays_open() -> None:
 # --- killed anywhere ------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(seed=st.integers(0, 2**32), applied=st.booleans(), kills=st.integers(1, 6))
 def test_a_month_end_killed_anywhere_and_resumed_closes_everybody_once(
     seed: int, applied: bool, kills: int

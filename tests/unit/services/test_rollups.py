@@ -272,7 +272,6 @@ def trace_of(drawn: Any, tables: Tables) -> Trace:
 @given(drawn=TRACES, data=st.data())
 @settings(
     max_examples=400,
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),

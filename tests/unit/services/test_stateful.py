@@ -358,7 +358,6 @@ TestSessionsQuotaAndSubscription = SessionsQuotaAndSubscription.TestCase
 TestSessionsQuotaAndSubscription.settings = settings(
     max_examples=300,
     stateful_step_count=40,
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),

@@ -570,7 +570,7 @@ hostile = st.one_of(
 customers = st.sampled_from(["cus_a", "cus_b"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(customers, hostile, hostile), max_size=12), hostile, hostile)
 def test_nobody_reaches_the_documents_of_another(
     stored: list[tuple[str, str, str]], collection: str, key: str
