@@ -27,6 +27,9 @@ _OF_EVERY_COMMAND = {
 _WRITES_A_FILE = {("lambda", "invoke")}
 """Commands whose last word is the file that takes the answer's body."""
 
+_RENAMED = {("sns", "subscribe", "endpoint"): "notification-endpoint"}
+"""Options that the command line calls otherwise, because it has that name itself."""
+
 _MADE_BY_HAND = {("logs", "tail"): {"--since", "--follow", "--filter-pattern", "--format"}}
 """Commands of the command line that are no operation, and their options."""
 
@@ -47,12 +50,16 @@ def check_aws(words: list[str]) -> None:
         return
     model = _operation(service, operation)
     assert len(loose) == ((service, operation) in _WRITES_A_FILE), loose
-    members = model.input_shape.members if model.input_shape is not None else {}
-    known = {f"--{xform_name(name, '-')}": shape for name, shape in members.items()}
+    assert model.input_shape is not None
+
+    def option(member: str) -> str:
+        name = xform_name(member, "-")
+        return f"--{_RENAMED.get((service, operation, name), name)}"
+
+    known = {option(name): shape for name, shape in model.input_shape.members.items()}
     unknown = options.keys() - known.keys() - _OF_EVERY_COMMAND
     assert not unknown, f"aws {service} {operation} has no {unknown}"
-    needed = model.input_shape.required_members if model.input_shape is not None else []
-    missing = {f"--{xform_name(name, '-')}" for name in needed} - options.keys()
+    missing = {option(name) for name in model.input_shape.required_members} - options.keys()
     assert not missing, f"aws {service} {operation} needs {missing}"
     for name in options.keys() & known.keys():
         _check_value(known[name], options[name])

@@ -72,9 +72,7 @@ def test_every_diagram_is_well_formed(block: Block) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=named)
-def test_every_sample_of_a_page_runs(
-    page: Path, api: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_sample_of_a_page_runs(page: Path, api: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWSTACK_API_URL", api)
     monkeypatch.setenv("FLOWSTACK_API_KEY", KEY)
     namespace: dict[str, Any] = {"__name__": "sample", "API": api, "KEY": KEY}
@@ -120,8 +118,8 @@ def test_a_wrong_call_of_the_aws_command_line_is_found(wrong: str) -> None:
 def test_a_wrong_call_of_our_own_tools_is_found() -> None:
     with pytest.raises(AssertionError):
         check_make(["deply"])
-    for wrong in ("customer make", "customer show", "credit ID many", "customer list --al"):
-        with pytest.raises(Exception, match="No such|Missing|not a valid"):
+    for wrong in ("customer make", "customer show", "credit ID 1", "customer list --al"):
+        with pytest.raises(Exception, match=r"No such|Missing"):
             check_admin(wrong.split())
 
 
