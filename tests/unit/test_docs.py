@@ -39,11 +39,13 @@ from stacks.application import Application
 from stacks.sources import Sources
 from tests.support.pages import PAGES, blocks, commands_of, named, prose, spans
 
+WRITTEN_BY_PROGRAMS = {"api-reference.md", "benchmarks.md", "rules.md"}
 PAGES_WITH_EXAMPLES = (ROOT / "README.md", ROOT / "docs/api.md")
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
 _HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 _CONTENTS = re.compile(r"(?:^ *- \[[^\]]+\]\(#[\w-]+\)\n)+", re.MULTILINE)
+_LONGEST_LINE = 110
 _LONGEST_WITHOUT_CONTENTS = 250
 """How many lines a page may have before it has to begin with its contents."""
 
@@ -91,12 +93,18 @@ def test_contents_name_every_section_in_its_order(page: Path) -> None:
     contents = _CONTENTS.search(prose(page))
     sections = [anchor for level, anchor in headings(page) if level == 2]
     if contents is None:
-        generated = {"api-reference.md", "benchmarks.md", "rules.md"}
         lines = page.read_text(encoding="utf-8").count("\n")
-        assert lines <= _LONGEST_WITHOUT_CONTENTS or page.name in generated
+        assert lines <= _LONGEST_WITHOUT_CONTENTS or page.name in WRITTEN_BY_PROGRAMS
         return
     named_there = re.findall(r"^- \[[^\]]+\]\(#([\w-]+)\)$", contents[0], re.MULTILINE)
     assert named_there == sections
+
+
+@every_page
+def test_prose_is_wrapped(page: Path) -> None:
+    long = [line for line in prose(page).splitlines() if len(line) > _LONGEST_LINE]
+    unwrapped = [line for line in long if line.lstrip()[0] not in "|<#"]
+    assert not unwrapped or page.name in WRITTEN_BY_PROGRAMS
 
 
 def test_the_index_names_every_page() -> None:
@@ -135,7 +143,7 @@ def test_every_table_has_its_place() -> None:
 
 
 def test_the_default_model_is_the_one_that_the_page_names() -> None:
-    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    page = " ".join((ROOT / "docs/api.md").read_text(encoding="utf-8").split())
     assert f"`model` is `{requests.DEFAULT_MODEL}`" in page
 
 
