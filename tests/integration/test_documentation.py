@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from flowstack_admin.main import app
 from flowstack_core.domain.periods import Period
 from tests.integration.conftest import Customer, Stack
-from tests.support.emulator import REGION
-from tests.support.pages import PAGES, ROOT, blocks, commands, commands_of, named
+from tests.support.emulator import REGION, ROOT
+from tests.support.pages import PAGES, blocks, commands, commands_of, named
 
 DOCUMENTED = Period(2026, 11)
 WITH_SHELL = [
@@ -60,7 +60,7 @@ def finished_month(stack: Stack, customer: Customer) -> Period:
     """Take a customer to the month after this one, and close this one; return it."""
     period = Period.containing(datetime.now(UTC))
     assert customer.chat().status_code == 200
-    stack.set_clock(customer, period.next.start.isoformat())
+    stack.set_clock(customer, period.next().start.isoformat())
     stack.admin.post(f"/admin/customers/{customer.customer_id}/close", {})
     return period
 

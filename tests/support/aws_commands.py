@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import jmespath
+import jmespath  # type: ignore[import-untyped]  # it comes with botocore
 from botocore import xform_name
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
 from botocore.session import Session

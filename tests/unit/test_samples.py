@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from socketserver import ThreadingMixIn
 from threading import Thread
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
 
@@ -31,6 +32,13 @@ CHECKED = {"bash", "http", "json", "mermaid", "python"}
 every_page = pytest.mark.parametrize("page", PAGES, ids=named)
 
 
+class Server(ThreadingMixIn, WSGIServer):
+    """Answers each connection in a thread, so that an idle one holds up nothing."""
+
+    daemon_threads = True
+    block_on_close = False
+
+
 class Silent(WSGIRequestHandler):
     """Answers, and writes no log."""
 
@@ -41,7 +49,7 @@ class Silent(WSGIRequestHandler):
 @pytest.fixture
 def api() -> Iterator[str]:
     """The address of an API of its own."""
-    with make_server("127.0.0.1", 0, WholeApi(), handler_class=Silent) as server:
+    with make_server("127.0.0.1", 0, WholeApi(), Server, Silent) as server:
         thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
