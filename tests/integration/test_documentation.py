@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from flowstack_admin.main import app
 from flowstack_core.domain.periods import Period
@@ -27,6 +27,15 @@ WITH_SHELL = [
     page for page in PAGES if any(block.not_run is None for block in blocks(page, "bash"))
 ]
 SERVES_UNTIL_STOPPED = "console"
+
+BEFORE = {
+    "data erase-status": "data erase ID --confirm ID",
+    "month-end show": "month-end start 2026-11",
+}
+"""What has to be done before a command finds anything."""
+
+ONCE_A_DAY = {"margin": "Reports are made once a day."}
+"""Commands that show what a schedule makes, and what they say before that."""
 
 SHELL = """
 set -euo pipefail
@@ -129,10 +138,20 @@ def ids(stack: Stack) -> dict[str, str]:
 def test_every_command_of_the_operators_is_carried_out(
     command: str, ids: dict[str, str], environment: dict[str, str]
 ) -> None:
+    words = command.split("\0")
     present = Period.parse(ids["period"])
-    words = [ids.get(word, moved(word, present)) for word in command.split("\0")]
-    done = CliRunner().invoke(app, words, env=environment)
-    assert done.exit_code == 0, done.output
+    # Month ends of the stack's own customers are other tests' to begin.
+    month = present.previous().previous() if words[0] == "month-end" else present
+
+    def run(words: list[str]) -> Result:
+        arguments = [ids.get(word, moved(word, month)) for word in words]
+        return CliRunner().invoke(app, arguments, env=environment)
+
+    if first := BEFORE.get(" ".join(words[:2])):
+        assert run(first.split()).exit_code == 0
+    done = run(words)
+    told = ONCE_A_DAY.get(words[0], "")
+    assert done.exit_code == 0 or (told and told in done.output), done.output
 
 
 def test_commands_are_found() -> None:
