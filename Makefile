@@ -29,10 +29,11 @@ EMULATOR := .local/emulator-venv
 PEERS := .local/peers-venv
 LITELLM := .local/litellm-venv
 CHROMIUM := .local/chromium
+AUDIT := .local/audit-venv
 CDK := node_modules/.bin/cdk --app "$(PY) app.py" --no-notices --no-version-reporting
 
-UNIT_TESTS = $(wildcard tests/unit tests/infrastructure)
-SERIAL_TESTS = $(wildcard tests/contract tests/faults tests/integration)
+UNIT_TESTS = $(wildcard tests/unit tests/infrastructure tests/attack)
+STACK_TESTS = $(wildcard tests/contract tests/faults tests/integration)
 
 STAGE ?= dev
 ARGS ?=
@@ -41,7 +42,7 @@ LIVES ?= 2000
 FIRST_LIFE ?= 0
 
 .PHONY: help setup run stop status test check lint types faults bench synth deploy lock admin openapi docs \
-	screenshots
+	screenshots audit
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,24 +73,11 @@ setup: .venv/.ready $(EMULATOR)/.ready node_modules/.ready $(CHROMIUM)/.ready ##
 		--editable . --editable layers/client
 	@touch $@
 
-$(EMULATOR)/.ready: .venv/.uv requirements/emulator.lock
-	@echo "Installing requirements/emulator.lock into $(EMULATOR)"
-	@$(UV) venv --quiet --allow-existing --python $(PY) $(EMULATOR)
-	@$(UV) pip sync --quiet --python $(EMULATOR)/bin/python --require-hashes \
-		requirements/emulator.lock
-	@touch $@
-
-$(PEERS)/.ready: .venv/.uv requirements/peers.lock
-	@echo "Installing requirements/peers.lock into $(PEERS)"
-	@$(UV) venv --quiet --allow-existing --python $(PY) $(PEERS)
-	@$(UV) pip sync --quiet --python $(PEERS)/bin/python --require-hashes requirements/peers.lock
-	@touch $@
-
-$(LITELLM)/.ready: .venv/.uv requirements/litellm.lock
-	@echo "Installing requirements/litellm.lock into $(LITELLM)"
-	@$(UV) venv --quiet --allow-existing --python $(PY) $(LITELLM)
-	@$(UV) pip sync --quiet --python $(LITELLM)/bin/python --require-hashes \
-		requirements/litellm.lock
+# Environments beside ours, for what must not meet it; each is made from the lock of its name.
+.local/%-venv/.ready: .venv/.uv requirements/%.lock
+	@echo "Installing requirements/$*.lock into $(@D)"
+	@$(UV) venv --quiet --allow-existing --python $(PY) $(@D)
+	@$(UV) pip sync --quiet --python $(@D)/bin/python --require-hashes requirements/$*.lock
 	@touch $@
 
 node_modules/.ready: package-lock.json package.json .npmrc
@@ -113,7 +101,7 @@ run: setup ## Start everything on this machine and play a conversation
 
 stop: ## End what `make run` and `make test` started
 	@if [ -x $(PY) ] && [ -d .local ]; then \
-		$(PY) -m local_stack down .local .local/test; \
+		$(PY) -m local_stack down .local $(wildcard .local/test/*); \
 	else echo "Nothing was running."; fi
 
 status: .venv/.ready ## Say whether the local stack runs, and where
@@ -126,7 +114,9 @@ admin: .venv/.ready ## Run the operator's tool: make admin ARGS="customer list"
 
 test: setup check ## Check, then run every test, deploying to a private emulator
 	@$(PY) -m pytest -q -n 2 --dist loadfile $(PYTEST_ARGS) $(UNIT_TESTS)
-	@$(PY) -m pytest -q $(PYTEST_ARGS) $(SERIAL_TESTS)
+	@# Each of the two on a stack of its own; then what both saw of the functions' roles.
+	@$(PY) -m pytest -q -n 2 --dist loadfile $(PYTEST_ARGS) $(STACK_TESTS)
+	@$(PY) -m pytest -q $(PYTEST_ARGS) $(wildcard tests/permissions)
 
 check: lint types ## Run the static checks
 
@@ -143,6 +133,15 @@ faults: setup ## Live thousands of lives under faults of AWS: LIVES=2000 FIRST_L
 
 bench: setup $(PEERS)/.ready $(LITELLM)/.ready ## Count DynamoDB requests a message, import times and bundle sizes
 	@$(PY) -m tests.bench
+
+# Not a part of `make test`: what is found depends on the day, and on an answer from the Internet.
+audit: $(AUDIT)/.ready node_modules/.ready ## Ask what is known of vulnerabilities of what is locked
+	@for lock in layer providers payments client dev emulator; do \
+		echo "requirements/$$lock.lock"; \
+		$(AUDIT)/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
+			-r requirements/$$lock.lock || exit 1; \
+	done
+	@npm audit --omit=optional
 
 openapi: .venv/.ready ## Write the OpenAPI document anew from the code
 	@$(PY) -m flowstack_openapi
@@ -186,6 +185,7 @@ lock: .venv/.uv ## Resolve requirements/*.lock anew: make lock ARGS=--upgrade
 	@$(COMPILE) $(ARGS) --group published -o requirements/published.lock
 	@$(COMPILE) $(ARGS) --group peers -o requirements/peers.lock
 	@$(COMPILE) $(ARGS) --group litellm -o requirements/litellm.lock
+	@$(COMPILE) $(ARGS) --group audit -o requirements/audit.lock
 	@$(COMPILE) $(ARGS) --group dev -c requirements/layer.lock -c requirements/providers.lock \
 		-c requirements/payments.lock \
 		-o requirements/dev.lock

@@ -44,9 +44,12 @@ BURST = 2_000
 _CLOSING = ("BatchGetItem", "PutItem", "UpdateItem", "Query")
 """What closing a period does on the table of usage."""
 
-# Neither headers nor bodies: the API key is in a header.
+# Neither headers nor bodies: the API key is in a header. A line is filled in by plain substitution,
+# so no variable may hold what a caller wrote. Of these it can choose the request's id only, as a
+# UUID; the extended one it cannot ("Access logging for REST APIs", API Gateway).
 _ACCESS_LOG_FIELDS = {
     "request_id": "$context.requestId",
+    "extended_request_id": "$context.extendedRequestId",
     "requested_at": "$context.requestTime",
     "source_ip": "$context.identity.sourceIp",
     "method": "$context.httpMethod",

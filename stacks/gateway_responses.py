@@ -38,7 +38,7 @@ class GatewayAnswer:
 
     @property
     def template(self) -> str:
-        """The body, with the one variable that API Gateway makes itself."""
+        """The body, with the one variable that is safe: callers can choose it, as a UUID only."""
         return json.dumps(
             {
                 "error": self.message,

@@ -157,6 +157,8 @@ def _environment(
         "POWERTOOLS_SERVICE_NAME": name,
         "POWERTOOLS_METRICS_NAMESPACE": "FlowStack",
         "LOG_LEVEL": "INFO",
+        # There are none in the layers, and looking through all packages for some takes its time.
+        "PYDANTIC_DISABLE_PLUGINS": "1",
         **{table.environment_name: table.table_name for table in tables},
     }
     if stage.test_clocks:

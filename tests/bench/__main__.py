@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from stacks.constructs.layer import core_contents, providers_contents
-from stacks.python_target import AWS_LAMBDA, PythonTarget
+from stacks.python_target import AWS_LAMBDA
 from stacks.sources import Sources
-from tests.bench import forecasts, overhead, quota, sdk
+from tests.bench import forecasts, import_time, overhead, quota, sdk
 from tests.bench.bundles import built_layer, weigh_functions, weigh_layer
 from tests.bench.hot_path import measure_hot_path
-from tests.bench.import_time import measure_import_time
 from tests.bench.month_end import measure_month_end
 from tests.bench.report import Conditions, render_page
 from tests.bench.rollups import measure_rollups
@@ -30,11 +28,10 @@ def main() -> None:
     """Measure, and write the page."""
     conditions = _conditions()
     _say("import times")
-    sources, host = Sources(ROOT), PythonTarget.of_interpreter(sys.executable)
-    core, providers = core_contents(sources), providers_contents(sources)
-    with built_layer(core, host) as layer, built_layer(providers, host) as more:
-        imports = measure_import_time(layer / "python", more / "python")
+    import_time.main()
     _say("bundles")
+    sources = Sources(ROOT)
+    core, providers = core_contents(sources), providers_contents(sources)
     with built_layer(core, AWS_LAMBDA) as layer, built_layer(providers, AWS_LAMBDA) as more:
         bundles = (
             *weigh_layer("core layer", layer),
@@ -47,7 +44,6 @@ def main() -> None:
         hot_path,
         measure_month_end(_say),
         measure_rollups(_say),
-        imports,
         bundles,
         (f"Python {AWS_LAMBDA.version}", AWS_LAMBDA.machine),
     )

@@ -17,6 +17,7 @@ from unittest.mock import patch
 import boto3
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from flowstack_core import bootstrap
 from flowstack_core.domain.subscriptions import Subscription
 from tests.bench.metering import Meter
 from tests.support.converse_server import ConverseServer
@@ -74,7 +75,7 @@ def conversation_function() -> Iterator[Function]:
         create_tables(database)
         # Clients made before this one are not seen: the database above is the meter's probe.
         observed = boto3.Session(region_name=REGION)
-        boto3.DEFAULT_SESSION = observed
+        stack.enter_context(patch.object(bootstrap, "aws_session", lambda: observed))
         meter = Meter(observed, database, INDEXES, lambda: len(model.calls()))
         yield Function(load_handler("conversation"), database, observed, url, meter)
 

@@ -17,7 +17,7 @@ from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.sessions import Conversation
 from flowstack_core.domain.subscriptions import Subscription, Terms
-from flowstack_core.services.ports import AuditRecord, Customer
+from flowstack_core.services.ports.accounts import AuditRecord, Customer
 
 _numbers = count(1)
 _BATCH = 25

@@ -1,32 +1,53 @@
-"""Times how long fresh processes take to import the conversation function, and what takes the time.
+"""How long fresh processes take to start the conversation function, and what takes the time.
 
 boto3 with one client, which no function can do without, is timed in the same rounds to compare
-with. Wall time of whole processes; the start of a Python that does nothing is subtracted.
+with.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import platform
+import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+from stacks.constructs.layer import core_contents, providers_contents
+from stacks.python_target import PythonTarget
+from stacks.sources import Sources
+from tests.bench.bundles import built_layer
 from tests.support.emulator import REGION, ROOT
+from tests.support.http_events import http_event
 
-ROUNDS = 11
+ROUNDS = 15
 BREAKDOWN_ROUNDS = 5
 
+_PAGE = ROOT / "docs/benchmarks-start.md"
+_PACKAGES = ("boto3", "botocore", "aws-lambda-powertools", "pydantic", "pydantic-core")
+
+_END = "\nimport os; os._exit(0)"
 _NOTHING = "pass"
 _BOTO3 = 'import boto3; boto3.client("dynamodb")'
 _HANDLER = "import handler"
 _COMPOSED = "import handler; from flowstack_core import bootstrap; bootstrap.conversation_service()"
 _WITH_OPENAI = f"{_COMPOSED}; from flowstack_core.adapters import openai_client"
 _WITH_ANTHROPIC = f"{_COMPOSED}; from flowstack_core.adapters import anthropic_client"
+_FIRST_MESSAGE = Path(__file__).with_name("first_message.py")
+_CHAT = {"agent": "bench", "message": "Hello"}
+_INVOKE = {
+    "provider": "bedrock",
+    "model": "claude-haiku-4-5",
+    "messages": [{"role": "user", "content": "Hello"}],
+}
 _SOURCES = (ROOT / "layers/core", ROOT / "functions/conversation")
 
 _GROUPS = {
@@ -45,6 +66,28 @@ _GROUPS = {
     "FlowStack": ("flowstack_core", "handler"),
 }
 _OTHERS = "Python's own library, and others"
+
+_INTRODUCTION = f"""# How long the conversation function takes to start
+
+Processor time of fresh processes, {ROUNDS} rounds that run each program in turn; the start of a
+Python that does nothing is subtracted, and so is the end of the processes, to which Lambda's never
+come. Ratios are to boto3 with one client, which no function on DynamoDB can do without; importing
+the handler makes no client yet, composing its service makes that one.
+
+A message "answered" is the first of its session, from the start of the process to the answer of the
+handler. botocore is handed what DynamoDB and Bedrock would say, so there is no network in it: what
+was only moved from the import to the first message would show there.
+
+On AWS functions start from snapshots (SnapStart), in which all of this is done; what it takes is
+waited for when a version is published, and wherever there are no snapshots.
+[Decision 28](decisions/0028-cold-starts.md) says what was done about it.
+"""
+
+_BREAKDOWN = f"""
+Where the time of the handler goes, by `-X importtime` (median of
+{BREAKDOWN_ROUNDS} runs; tracing makes each module slower than it is otherwise). The time in which
+pydantic builds a model counts for the module that declares it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,28 +131,46 @@ def measure_import_time(layer: Path, providers: Path) -> ImportTimes:
     sources = _environment(_SOURCES)
     bundled = {**_environment((layer, providers, _SOURCES[1])), "PYTHONDONTWRITEBYTECODE": "1"}
     programs = {
-        "": (_NOTHING, sources),
-        '`import boto3; boto3.client("dynamodb")` alone': (_BOTO3, sources),
-        "conversation handler": (_HANDLER, sources),
-        "conversation handler, its service composed": (_COMPOSED, sources),
-        "with OpenAI's client, loaded when the first customer needs it": (_WITH_OPENAI, sources),
-        "with Anthropic's client, likewise": (_WITH_ANTHROPIC, sources),
-        "the service from the layers as they are shipped, without bytecode": (_COMPOSED, bundled),
-        "the same with OpenAI's client": (_WITH_OPENAI, bundled),
-        "the same with Anthropic's client": (_WITH_ANTHROPIC, bundled),
+        "": (_code(_NOTHING), sources),
+        '`import boto3; boto3.client("dynamodb")` alone': (_code(_BOTO3), sources),
+        "conversation handler": (_code(_HANDLER), sources),
+        "its service composed": (_code(_COMPOSED), sources),
+        "a first `/chat` answered": (_first_message("/chat", _CHAT), sources),
+        "a first `/invoke` answered": (_first_message("/invoke", _INVOKE), sources),
+        "the service with OpenAI's client, which the first customer loads who needs it": (
+            _code(_WITH_OPENAI),
+            sources,
+        ),
+        "with Anthropic's client, likewise": (_code(_WITH_ANTHROPIC), sources),
+        "the service from the layers as they are shipped, without bytecode": (
+            _code(_COMPOSED),
+            bundled,
+        ),
+        "the same with OpenAI's client": (_code(_WITH_OPENAI), bundled),
+        "the same with Anthropic's client": (_code(_WITH_ANTHROPIC), bundled),
     }
     took: dict[str, list[float]] = defaultdict(list)
-    for code, environment in programs.values():
-        _run(code, environment)  # writes bytecode where it may, and warms the disk's cache
+    for arguments, environment in programs.values():
+        _run(arguments, environment)  # writes bytecode where it may, and warms the disk's cache
     for _ in range(ROUNDS):
-        for name, (code, environment) in programs.items():
-            took[name].append(_run(code, environment))
+        for name, (arguments, environment) in programs.items():
+            took[name].append(_run(arguments, environment))
     startup = statistics.median(took.pop(""))
     return ImportTimes(
         startup_ms=startup,
         timings=tuple(_timing(name, runs, startup) for name, runs in took.items()),
         breakdown_ms=_breakdown(sources),
     )
+
+
+def _code(code: str) -> list[str]:
+    return ["-c", code + _END]
+
+
+def _first_message(path: str, body: dict[str, Any]) -> list[str]:
+    caller = {"customer_id": "cus_1", "key_id": "key_1", "tier": "starter"}
+    event = http_event("POST", path, json.dumps(body), authorizer=caller)
+    return [str(_FIRST_MESSAGE), json.dumps(event)]
 
 
 def _timing(name: str, runs: Sequence[float], startup: float) -> Timing:
@@ -125,6 +186,7 @@ def _environment(path: Sequence[Path]) -> dict[str, str]:
         "ACCOUNTS_TABLE": "accounts",
         "SESSIONS_TABLE": "sessions",
         "USAGE_TABLE": "usage",
+        "PYDANTIC_DISABLE_PLUGINS": "1",
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "test",
@@ -132,10 +194,16 @@ def _environment(path: Sequence[Path]) -> dict[str, str]:
     }
 
 
-def _run(code: str, environment: dict[str, str]) -> float:
-    started = time.perf_counter()
-    _python(["-c", code], environment)
-    return (time.perf_counter() - started) * 1000
+def _run(arguments: Sequence[str], environment: dict[str, str]) -> float:
+    before = _spent()
+    _python(arguments, environment)
+    return (_spent() - before) * 1000
+
+
+def _spent() -> float:
+    """Return the seconds of a processor that ended child processes had."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime
 
 
 def _python(arguments: Sequence[str], environment: dict[str, str]) -> str:
@@ -186,3 +254,59 @@ def _group(module: str) -> str:
         if any(module == package or module.startswith(f"{package}.") for package in packages):
             return group
     return _OTHERS
+
+
+# --- the page ------------------------------------------------------------------------------
+
+
+def render(times: ImportTimes, conditions: Sequence[tuple[str, str]]) -> str:
+    """Return the page."""
+    return "\n".join(
+        (
+            _INTRODUCTION,
+            "| condition | value |",
+            "| --- | --- |",
+            *(f"| {name} | {value} |" for name, value in conditions),
+            "",
+            "| program | median ms | range ms | ratio |",
+            "| --- | --- | --- | --- |",
+            *_rows(times.timings),
+            f"| start of Python, subtracted above | {times.startup_ms:.0f} | | |",
+            _BREAKDOWN,
+            "| modules | ms |",
+            "| --- | --- |",
+            *(f"| {name} | {spent:.0f} |" for name, spent in times.breakdown_ms.items()),
+            "",
+        )
+    )
+
+
+def _rows(timings: Sequence[Timing]) -> Iterable[str]:
+    base = timings[0].median
+    for each in timings:
+        span = f"{each.fastest:.0f} to {each.slowest:.0f}"
+        yield f"| {each.name} | {each.median:.0f} | {span} | {each.median / base:.2f} |"
+
+
+def main() -> None:
+    """Measure, and write the page."""
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    conditions = [
+        ("measured", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
+        ("command", "`make bench`, or `python -m tests.bench.import_time`"),
+        ("machine", f"{os.cpu_count()} processors, {platform.machine()}"),
+        ("load when it began", f"{load} (1, 5 and 15 minutes)"),
+        ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
+        *((package, version(package)) for package in _PACKAGES),
+    ]
+    sources, host = Sources(ROOT), PythonTarget.of_interpreter(sys.executable)
+    with (
+        built_layer(core_contents(sources), host) as layer,
+        built_layer(providers_contents(sources), host) as providers,
+    ):
+        times = measure_import_time(layer / "python", providers / "python")
+    _PAGE.write_text(render(times, conditions), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

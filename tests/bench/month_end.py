@@ -31,7 +31,7 @@ from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.subscriptions import Subscription, Terms, cancel
 from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.month_end import CloseWorker, MonthEndService
-from flowstack_core.services.ports import AuditRecord, Customer
+from flowstack_core.services.ports.accounts import AuditRecord, Customer
 from flowstack_core.services.retrying import Retrier
 from tests.bench.capacity import Units
 from tests.bench.metering import Meter, Request

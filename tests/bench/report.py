@@ -10,7 +10,6 @@ from flowstack_core.domain.month_end import CUSTOMERS_PER_PAGE
 from tests.bench.bundles import Bundle
 from tests.bench.capacity import Units
 from tests.bench.hot_path import MANY_CONVERSATIONS, REPEATS, Case, HotPath, units_of
-from tests.bench.import_time import BREAKDOWN_ROUNDS, ROUNDS, ImportTimes
 from tests.bench.metering import Request
 from tests.bench.month_end import MonthEnd, PageCost, Throughput
 from tests.bench.rollups import BATCH, Pace, Rollups
@@ -25,11 +24,11 @@ _GB_SECOND_PRICE, _QUEUE_PRICE, _EVENT_PRICE = 13.3334e-6, 0.40e-6, 1.00e-6
 
 _INTRODUCTION = """# Benchmarks
 
-What a message costs in DynamoDB, how long the conversation function takes to import, and how large
-the bundles are. `make bench` measures all of it and writes this page anew; nothing here is written
-by hand. It writes [the Python client's](benchmarks-sdk.md) page, [how good forecasts
-are](benchmarks-forecast.md), [the quota beside a peer's](benchmarks-quota.md), and [what a message
-takes beside its model](benchmarks-overhead.md), too.
+What a message costs in DynamoDB, and how large the bundles are. `make bench` measures all of it
+and writes this page anew; nothing here is written by hand. It writes [how long the conversation
+function takes to start](benchmarks-start.md), [the Python client's](benchmarks-sdk.md) page, [how
+good forecasts are](benchmarks-forecast.md), [the quota beside a peer's](benchmarks-quota.md), and
+[what a message takes beside its model](benchmarks-overhead.md), too.
 """
 
 _HOT_PATH = f"""## What a message costs in DynamoDB
@@ -114,18 +113,6 @@ nor sorted reads what it returns. The costs with {COMPUTED:,} documents are not 
 those with {MANY:,}, {COMPUTED // MANY} times over, as units grow with the bytes that are read.
 """
 
-_IMPORTS = f"""## Import time
-
-Wall time of fresh processes, {ROUNDS} rounds that run each program in turn; the start of a Python
-that does nothing is subtracted. Ratios are to boto3 with one client, which no function on DynamoDB
-can do without; importing the handler makes no client yet, composing its service makes that one.
-"""
-
-_BREAKDOWN = f"""Where the time of the handler goes, by `-X importtime` (median of
-{BREAKDOWN_ROUNDS} runs; tracing makes each module slower than it is otherwise). The time in which
-pydantic builds a model counts for the module that declares it.
-"""
-
 _BUNDLES = """## Size of the bundles
 
 The layers as the stacks build them for {python} on {machine}, and each function's folder. Zipped
@@ -146,7 +133,6 @@ def render_page(
     hot_path: HotPath,
     month_end: MonthEnd,
     rollups: Rollups,
-    imports: ImportTimes,
     bundles: Sequence[Bundle],
     target: tuple[str, str],
 ) -> str:
@@ -179,13 +165,6 @@ def render_page(
             _operations(hot_path.vault.operations),
             _QUERIES,
             _queries(hot_path.vault.queries),
-            _IMPORTS,
-            _imports(imports),
-            _BREAKDOWN,
-            _table(
-                ("modules", "ms"),
-                ((name, f"{spent:.0f}") for name, spent in imports.breakdown_ms.items()),
-            ),
             _BUNDLES.format(python=python, machine=machine),
             _table(
                 ("bundle", "files", "unzipped KB", "zipped KB"),
@@ -387,23 +366,6 @@ def _computed(query: QueryCost) -> str:
     units = units_of(query.many.requests)
     times = COMPUTED // MANY
     return _units(Units(units.read * times, units.write * times))
-
-
-def _imports(imports: ImportTimes) -> str:
-    base = imports.timings[0].median
-    rows = (
-        (
-            timing.name,
-            f"{timing.median:.0f}",
-            f"{timing.fastest:.0f} to {timing.slowest:.0f}",
-            f"{timing.median / base:.2f}",
-        )
-        for timing in imports.timings
-    )
-    return _table(
-        ("program", "median ms", "range ms", "ratio"),
-        (*rows, ("start of Python, subtracted above", f"{imports.startup_ms:.0f}", "", "")),
-    )
 
 
 def _kilobytes(size: int) -> str:

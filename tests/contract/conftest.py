@@ -25,25 +25,18 @@ from flowstack_core.adapters.dynamodb_webhooks import (
     DynamoDBDeliveryLog,
     DynamoDBWebhookEndpoints,
 )
-from flowstack_core.services.ports import (
-    AccountStore,
-    AlertStore,
-    ClockOffsetStore,
-    ClosingStore,
-    CounterReader,
-    CustomerDirectory,
-    DeferredStore,
-    DeliveryLog,
-    MarginStore,
-    MonthEndStore,
-    OwnLimitsStore,
-    PaymentStore,
-    RollupStore,
-    SessionStore,
-    StoredCredentialStore,
-    UsageStore,
-    WebhookEndpoints,
-)
+from flowstack_core.services.ports.accounts import AccountStore, ClockOffsetStore
+from flowstack_core.services.ports.alerts import AlertStore
+from flowstack_core.services.ports.closing import ClosingStore, CustomerDirectory, MonthEndStore
+from flowstack_core.services.ports.credentials import StoredCredentialStore
+from flowstack_core.services.ports.deferred import DeferredStore
+from flowstack_core.services.ports.margins import MarginStore
+from flowstack_core.services.ports.own_limits import OwnLimitsStore
+from flowstack_core.services.ports.payments import PaymentStore
+from flowstack_core.services.ports.rollups import RollupStore
+from flowstack_core.services.ports.sessions import SessionStore
+from flowstack_core.services.ports.usage import CounterReader, UsageStore
+from flowstack_core.services.ports.webhooks import DeliveryLog, WebhookEndpoints
 from tests.support.emulator import create_tables, dynamodb_client, emulator
 from tests.support.in_memory import (
     InMemoryAccountStore,

@@ -25,7 +25,8 @@ from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.subscriptions import PendingChange, Subscription, Terms, change_terms
-from flowstack_core.services.ports import AuditRecord, Customer, StoreContentionError
+from flowstack_core.services.ports.accounts import AuditRecord, Customer
+from flowstack_core.services.ports.failures import StoreContentionError
 from tests.contract.conftest import Stores
 from tests.support.fakes import DECEMBER, NOON, NOVEMBER
 

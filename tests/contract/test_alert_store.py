@@ -14,7 +14,8 @@ from flowstack_core.adapters.dynamodb_customer_data import DynamoDBCustomerData
 from flowstack_core.domain.alerts import Alert, AlertSettings
 from flowstack_core.domain.data_rights import Erasure, Scope
 from flowstack_core.domain.periods import Period
-from flowstack_core.services.ports import AuditRecord, StoreContentionError
+from flowstack_core.services.ports.accounts import AuditRecord
+from flowstack_core.services.ports.failures import StoreContentionError
 from tests.contract.conftest import Stores
 from tests.support.fakes import DECEMBER, NOON, NOVEMBER
 

@@ -23,15 +23,10 @@ from flowstack_core.domain.subscriptions import (
     cancel,
     change_terms,
 )
-from flowstack_core.services.ports import (
-    Admitted,
-    Attempt,
-    AuditRecord,
-    ClosingFacts,
-    Customer,
-    PeriodClosed,
-    StoreContentionError,
-)
+from flowstack_core.services.ports.accounts import AuditRecord, Customer
+from flowstack_core.services.ports.closing import ClosingFacts
+from flowstack_core.services.ports.failures import StoreContentionError
+from flowstack_core.services.ports.sessions import Admitted, Attempt, PeriodClosed
 from tests.contract.conftest import Stores
 from tests.contract.test_account_store import audit_of, key_of
 from tests.support.fakes import DECEMBER, NOON, NOVEMBER

@@ -20,7 +20,7 @@ from flowstack_core.domain.errors import StoredCredentialsUnreadableError
 from flowstack_core.domain.providers import Provider
 from flowstack_core.domain.stored_credentials import MAX_PLAINTEXT_BYTES, StoredCredentials
 from flowstack_core.services.byok import CredentialFinder, CredentialService
-from flowstack_core.services.ports import AuditRecord
+from flowstack_core.services.ports.accounts import AuditRecord
 from tests.contract.conftest import Stores
 from tests.support.emulator import REGION
 from tests.support.fakes import NOON, Budget, FixedClock, retrier

@@ -25,7 +25,8 @@ from flowstack_core.domain.data_rights import (
 )
 from flowstack_core.domain.payments import Governing, Standing
 from flowstack_core.domain.vault import ANYTHING, Document, Receipt, collection_of, pack, place_of
-from flowstack_core.services.ports import CustomerData, StoreContentionError
+from flowstack_core.services.ports.data_rights import CustomerData
+from flowstack_core.services.ports.failures import StoreContentionError
 from tests.support.customers_items import every_kind
 from tests.support.emulator import TABLES
 from tests.support.fakes import NOON, NOVEMBER

@@ -16,7 +16,7 @@ from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.rollups import Talk
 from flowstack_core.domain.subscriptions import Subscription, Terms, change_terms
-from flowstack_core.services.ports import Customer
+from flowstack_core.services.ports.accounts import Customer
 from tests.contract.conftest import Stores
 from tests.contract.test_account_store import audit_of, key_of
 from tests.support.fakes import NOON, NOVEMBER

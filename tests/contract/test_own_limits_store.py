@@ -20,14 +20,14 @@ from flowstack_core.domain.own_limits import (
     SessionCaps,
 )
 from flowstack_core.domain.sessions import Session
-from flowstack_core.services.ports import (
+from flowstack_core.services.ports.accounts import AuditRecord
+from flowstack_core.services.ports.failures import StoreContentionError
+from flowstack_core.services.ports.sessions import (
     Admitted,
-    AuditRecord,
     BudgetReached,
     LimitReached,
     NoLiveSession,
     SessionCapped,
-    StoreContentionError,
 )
 from tests.contract.conftest import Stores
 from tests.contract.test_session_store import TOKENS, Thread

@@ -11,7 +11,7 @@ import pytest
 from flowstack_core.domain.payments import Governing, PaymentState, Snapshot, Standing
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.subscriptions import Terms
-from flowstack_core.services.ports import PaymentStore
+from flowstack_core.services.ports.payments import PaymentStore
 from tests.contract.conftest import Stores
 from tests.support.fakes import NOON
 

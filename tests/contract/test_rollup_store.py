@@ -10,7 +10,8 @@ import pytest
 
 from flowstack_core.domain.rollups import DaySlice, DayTotal, Route, Talk
 from flowstack_core.domain.sessions import Growth, Session, SessionRecord
-from flowstack_core.services.ports import Admitted, StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
+from flowstack_core.services.ports.sessions import Admitted
 from tests.contract.conftest import Stores
 from tests.contract.test_session_store import OWN, ROUTE, Thread
 from tests.support.fakes import NOON, NOVEMBER

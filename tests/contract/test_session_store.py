@@ -16,11 +16,10 @@ from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.rollups import MOST_ROUTES, OTHER, Route, Talk
 from flowstack_core.domain.sessions import Conversation, Session
 from flowstack_core.domain.subscriptions import Subscription, Terms
-from flowstack_core.services.ports import (
+from flowstack_core.services.ports.accounts import AuditRecord, Customer
+from flowstack_core.services.ports.sessions import (
     Admitted,
     Attempt,
-    AuditRecord,
-    Customer,
     LimitReached,
     ManagedNotGranted,
     ManagedNotIncluded,

@@ -22,13 +22,8 @@ from flowstack_core.domain.vault import (
     pack,
     place_of,
 )
-from flowstack_core.services.ports import (
-    Refused,
-    Repeated,
-    StoreContentionError,
-    VaultStore,
-    Written,
-)
+from flowstack_core.services.ports.failures import StoreContentionError
+from flowstack_core.services.ports.vault import Refused, Repeated, VaultStore, Written
 from tests.support.fakes import NOON
 from tests.support.in_memory_vault import InMemoryVaultStore
 

@@ -28,7 +28,7 @@ from flowstack_core.domain.webhooks import (
     WebhookEndpoint,
     WebhookEvent,
 )
-from flowstack_core.services.ports import AuditRecord
+from flowstack_core.services.ports.accounts import AuditRecord
 from tests.contract.conftest import Stores
 from tests.support.emulator import REGION
 from tests.support.fakes import NOON, Budget, retrier

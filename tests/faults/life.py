@@ -68,7 +68,7 @@ from flowstack_core.services.conversations import Caller, ConversationService
 from flowstack_core.services.expiry import ExpiryService
 from flowstack_core.services.month_end import CloseWorker, MonthEndService, PageUnfinishedError
 from flowstack_core.services.own_limits import BudgetService
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 from flowstack_core.services.retrying import Retrier
 from flowstack_core.services.rollups import RollupService
 from flowstack_core.services.subscriptions import SubscriptionService, move_to

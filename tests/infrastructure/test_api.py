@@ -177,11 +177,24 @@ def test_what_passes_by_itself_says_when_to_come_back(
 def test_no_log_of_the_gateway_holds_a_key_or_a_conversation(prod: Synthesized) -> None:
     stage = prod.named("AWS::ApiGateway::Stage", "ApiDeploymentStage")
     logged = json.loads(stage["AccessLogSetting"]["Format"])
-    assert {"request_id", "status", "route", "customer_id"} <= set(logged)
+    assert {"request_id", "extended_request_id", "status", "route", "customer_id"} <= set(logged)
     for value in logged.values():
         assert not re.search(r"header|apiKey|body|principalId|requestOverride", value), value
     (settings,) = stage["MethodSettings"]
     assert settings["DataTraceEnabled"] is False
+
+
+def test_no_line_of_the_access_log_can_be_forged(prod: Synthesized) -> None:
+    """Variables are put into the line as they are: what a caller writes could end its JSON."""
+    stage = prod.named("AWS::ApiGateway::Stage", "ApiDeploymentStage")
+    logged = json.loads(stage["AccessLogSetting"]["Format"])
+    written_by_callers = re.compile(
+        r"path\b|requestPath|domain|protocol|userAgent|identity\.(?!sourceIp)|error\.message"
+        r"|authorizer\.error|querystring|claims|integrationErrorMessage|extendedPath"
+    )
+    for value in logged.values():
+        assert re.fullmatch(r"\$context\.[\w.]+", value), value
+        assert not written_by_callers.search(value), value
 
 
 def test_the_gateway_limits_the_rate_of_requests_and_traces_them(prod: Synthesized) -> None:

@@ -333,6 +333,11 @@ def test_a_function_is_traced_and_named(function: str, prod: Synthesized) -> Non
     assert environment["LOG_LEVEL"] == "INFO"
 
 
+def test_no_function_looks_for_plugins_of_pydantic(function: str, prod: Synthesized) -> None:
+    found = prod.named("AWS::Lambda::Function", f"{function}Function")
+    assert found["Environment"]["Variables"]["PYDANTIC_DISABLE_PLUGINS"] == "1"
+
+
 def test_the_conversation_function_stops_before_the_gateway_does(prod: Synthesized) -> None:
     found = prod.named("AWS::Lambda::Function", "ConversationFunction")
     assert found["Timeout"] == 28

@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -27,6 +28,7 @@ from local_stack.stack import LocalStack
 from tests.support.converse_server import ConverseServer
 from tests.support.emulator import REGION, ROOT
 from tests.support.faulty_dynamodb import Faults, FaultyDynamoDB
+from tests.support.least_privilege import Observed, Trail, granted
 from tests.support.permissions import deployed_permissions
 from tests.support.provider_server import ProviderServer
 from tests.support.stripe_messages import SECRET
@@ -34,6 +36,9 @@ from tests.support.stripe_messages import SECRET
 _numbers = count(1)
 MODEL = "claude-haiku-4-5"
 SIGNING_SECRET = "flowstack/stripe"
+
+PORTS_EACH = 20
+"""How far the ports of stacks that test side by side are apart."""
 
 CONNECTIONS = 24
 """How many requests of one customer are on the way at once; more wait for their turn."""
@@ -104,6 +109,9 @@ class Stack:
     bedrock: ConverseServer
     vendors: ProviderServer
     tls: ssl.SSLContext
+    trail: Trail
+    emulator_log: Path
+    files: set[str] = field(default_factory=set)
     clients: list[httpx.Client] = field(default_factory=list)
 
     def anonymous(self, **headers: str) -> httpx.Client:
@@ -178,27 +186,24 @@ def store_signing_secret(endpoint_url: str) -> None:
     client.create_secret(Name=SIGNING_SECRET, SecretString=f"{SECRET}\n")
 
 
-WHOLE_SUITE = pytest.StashKey[bool]()
-"""Whether all tests of this folder run."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Forget what earlier tests saw of the roles, before several processes see anything."""
+    if not hasattr(config, "workerinput"):
+        Observed.forget_all()
 
-LAST = "test_unused_permissions.py"
 
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put what looks at all other tests behind them, and tell it whether all of them run."""
-    items.sort(key=lambda item: item.path.name == LAST)
-    here = Path(__file__).parent
-    chosen = {item.path for item in items}
-    narrowed = config.getoption("keyword") or config.getoption("deselect")
-    config.stash[WHOLE_SUITE] = set(here.glob("test_*.py")) <= chosen and not narrowed
+def local_stack() -> LocalStack:
+    """Return a stack of this process's own: several of them test side by side."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    port = int(os.environ.get("FLOWSTACK_TEST_PORT", "4800"))
+    number = int(worker.removeprefix("gw") or 0)
+    return LocalStack(ROOT / ".local/test" / (worker or "gw0"), port=port + PORTS_EACH * number)
 
 
 @pytest.fixture(scope="session")
-def deployed() -> Iterator[Stack]:
-    """The stack, deployed once for all tests."""
-    # Two checkouts can test side by side, each on a port of its own.
-    port = int(os.environ.get("FLOWSTACK_TEST_PORT", "4800"))
-    local = LocalStack(ROOT / ".local/test", port=port)
+def deployed(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """The stack, deployed once for all tests of this process."""
+    local = local_stack()
     local.down()
     try:
         running = local.start()
@@ -206,6 +211,7 @@ def deployed() -> Iterator[Stack]:
             ConverseServer() as bedrock,
             ProviderServer() as vendors,
             FaultyDynamoDB(running.endpoint_url) as dynamodb,
+            closing(Trail(running.endpoint_url)) as trail,
         ):
             store_signing_secret(running.endpoint_url)
             connection = local.deploy(
@@ -221,14 +227,35 @@ def deployed() -> Iterator[Stack]:
             dynamodb.permissions = deployed_permissions(running.endpoint_url)
             tls = ssl.create_default_context(cafile=connection.ca_file)
             admin = AdminClient.of_local_stack(local.layout.connection)
-            yield Stack(connection, admin, dynamodb, bedrock, vendors, tls)
+            log = local.layout.emulator_log
+            trail.begin()
+            stack = Stack(connection, admin, dynamodb, bedrock, vendors, tls, trail, log)
+            yield stack
+            observed(stack, request.config).write(local.layout.directory.name)
     finally:
         local.down()
 
 
+def observed(stack: Stack, config: pytest.Config) -> Observed:
+    """Return what the tests of this process saw of the roles."""
+    permissions = stack.dynamodb.permissions
+    assert permissions is not None
+    stack.trail.read()
+    option = config.option
+    narrowed = option.keyword or option.markexpr or option.deselect
+    some = narrowed or any("::" in argument for argument in config.args)
+    return Observed(
+        frozenset() if some else frozenset(stack.files),
+        frozenset(granted(permissions)),
+        frozenset(permissions.used | stack.trail.used),
+        frozenset(f"{app}: {access}" for app, access in permissions.refused),
+    )
+
+
 @pytest.fixture
-def stack(deployed: Stack) -> Iterator[Stack]:
+def stack(deployed: Stack, request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The stack, with nothing failing and no call recorded."""
+    deployed.files.add(request.path.name)
     deployed.bedrock.behave()
     deployed.bedrock.forget_calls()
     deployed.vendors.reply_with()
@@ -238,6 +265,7 @@ def stack(deployed: Stack) -> Iterator[Stack]:
     deployed.dynamodb.control(Faults())
     deployed.bedrock.behave()
     deployed.vendors.reply_with()
+    deployed.trail.read()
     while deployed.clients:
         deployed.clients.pop().close()
 

@@ -17,12 +17,10 @@ import pytest
 from flowstack_core.domain.providers import WAYS, Provider
 from tests.integration.conftest import Customer, Stack, wait_until
 from tests.support.converse_server import Behaviour
-from tests.support.emulator import ROOT
 from tests.support.traces import Traces, spellings
 
 PATH = "/api/byok-credentials"
 NAMES = {"region": "eu-west-1", "endpoint_name": "endpoint-1"}
-EMULATOR_LOG = ROOT / ".local/test/logs/emulator.log"
 
 
 @dataclass
@@ -69,7 +67,7 @@ def _values(response: httpx.Response) -> Any:
 def plot(stack: Stack) -> Iterator[Plot]:
     plot = Plot(stack.customer("free"))
     yield plot
-    traces = Traces(stack.connection, EMULATOR_LOG)
+    traces = Traces(stack.connection, stack.emulator_log)
     found = {
         (where, what)
         for what, texts in (
@@ -93,7 +91,7 @@ def test_the_search_finds_what_is_no_secret(stack: Stack) -> None:
     said = f"said-{secrets.token_hex(8)}"
     stack.bedrock.behave(Behaviour(marker=said, text=f"heard {said}"))
     assert customer.chat(said, f"conversation-{said}").status_code == 200
-    traces = Traces(stack.connection, EMULATOR_LOG)
+    traces = Traces(stack.connection, stack.emulator_log)
 
     def holds(texts: Iterator[bytes], text: str) -> bool:
         return any(spelling in one for one in texts for spelling in spellings(text))

@@ -104,7 +104,7 @@ def test_s3_a_retried_request_gets_the_first_answer(stack: Stack) -> None:
 
 def test_s3_a_repeat_while_the_first_still_runs_calls_no_model_again(stack: Stack) -> None:
     customer = stack.customer()
-    stack.bedrock.behave(Behaviour(marker="slow-marker", delay_seconds=8))
+    stack.bedrock.behave(Behaviour(marker="slow-marker", delay_seconds=16))
 
     def send() -> httpx.Response:
         return customer.invoke(

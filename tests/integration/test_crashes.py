@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore, head_key
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.sessions import Conversation
-from flowstack_core.services.ports import Admitted, Attempt
+from flowstack_core.services.ports.sessions import Admitted, Attempt
 from tests.integration.conftest import Customer, Stack, wait_until
 from tests.support.emulator import dynamodb_client
 

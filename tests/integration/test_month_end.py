@@ -21,8 +21,8 @@ from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.subscriptions import Subscription, Terms
-from flowstack_core.services.ports import AuditRecord
-from flowstack_core.services.ports import Customer as Account
+from flowstack_core.services.ports.accounts import AuditRecord
+from flowstack_core.services.ports.accounts import Customer as Account
 from tests.integration.conftest import Stack, wait_until
 from tests.support.emulator import REGION
 

@@ -26,6 +26,11 @@ from tests.support.emulator import ROOT
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
 DESKTOP, PHONE = (1280, 900), (360, 740)
 
+_PATIENCE = 60_000
+"""Milliseconds: functions start, and a browser, while another stack is tested beside them."""
+
+expect.set_options(timeout=_PATIENCE)
+
 # Chromium says this of every answer that is a refusal; the page has to expect them.
 _REFUSAL = re.compile(r"Failed to load resource: (the server responded|net::ERR)")
 
@@ -96,7 +101,7 @@ class ConsolePage:
     def settled(self) -> None:
         """Wait until nothing loads any more."""
         expect(self.page.locator("section.card").first).to_be_visible()
-        expect(self.page.locator("section[aria-busy]")).to_have_count(0, timeout=20_000)
+        expect(self.page.locator("section[aria-busy]")).to_have_count(0)
 
     def card(self, title: str) -> Locator:
         """Return a card by its heading."""
@@ -206,5 +211,5 @@ def new_context(
         reduced_motion=motion,
         locale="en-US",
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(_PATIENCE)
     return context

@@ -56,24 +56,18 @@ from flowstack_core.services.history import HistoryService
 from flowstack_core.services.margins import MarginCalculator, MarginReporter, MarginService
 from flowstack_core.services.month_end import CloseWorker, MonthEndService
 from flowstack_core.services.own_limits import BudgetService, BudgetStanding
-from flowstack_core.services.ports import (
-    AccountStore,
-    AlertStore,
-    Clock,
-    ClosingStore,
-    Customer,
-    DeferredStore,
-    MarginQueue,
-    MarginStore,
-    ModelClient,
-    MonthEndQueue,
-    MonthEndStore,
-    Observer,
-    OwnLimitsStore,
-    SessionStore,
-    StoredCredentialStore,
-    UsageStore,
-)
+from flowstack_core.services.ports.accounts import AccountStore, Customer
+from flowstack_core.services.ports.alerts import AlertStore
+from flowstack_core.services.ports.closing import ClosingStore, MonthEndQueue, MonthEndStore
+from flowstack_core.services.ports.credentials import StoredCredentialStore
+from flowstack_core.services.ports.deferred import DeferredStore
+from flowstack_core.services.ports.margins import MarginQueue, MarginStore
+from flowstack_core.services.ports.models import ModelClient
+from flowstack_core.services.ports.observer import Observer
+from flowstack_core.services.ports.own_limits import OwnLimitsStore
+from flowstack_core.services.ports.sessions import SessionStore
+from flowstack_core.services.ports.surroundings import Clock
+from flowstack_core.services.ports.usage import UsageStore
 from flowstack_core.services.retrying import Retrier
 from flowstack_core.services.rollups import RollupService
 from flowstack_core.services.statements import StatementService

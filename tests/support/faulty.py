@@ -7,7 +7,7 @@ from random import Random
 from threading import Lock
 from typing import Any, TypeVar, cast
 
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 
 Store = TypeVar("Store")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 REQUEST_ID = "req-1"
+EXTENDED_REQUEST_ID = "JlJgwqCvoAMFkdw="
 
 
 @dataclass
@@ -57,6 +58,7 @@ def http_event(
         "stageVariables": None,
         "requestContext": {
             "requestId": REQUEST_ID,
+            "extendedRequestId": EXTENDED_REQUEST_ID,
             "stage": "test",
             "path": f"/test{path}",
             "httpMethod": method,

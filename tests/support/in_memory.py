@@ -16,6 +16,7 @@ from typing import Any
 from flowstack_core.domain.alerts import Alert, AlertSettings
 from flowstack_core.domain.api_keys import KeyRecord
 from flowstack_core.domain.deferred import DeferredRequest, Run, Status
+from flowstack_core.domain.errors import InvalidRequestError
 from flowstack_core.domain.idempotency import Claim
 from flowstack_core.domain.month_end import MonthEndRun, PageState
 from flowstack_core.domain.own_limits import CeilingReached, OwnLimits
@@ -28,25 +29,23 @@ from flowstack_core.domain.statements import Statement
 from flowstack_core.domain.stored_credentials import StoredCredentials
 from flowstack_core.domain.subscriptions import Subscription
 from flowstack_core.domain.webhooks import Delivery, WebhookEndpoint
-from flowstack_core.services.ports import (
+from flowstack_core.services.ports.accounts import AuditRecord, Customer, Page
+from flowstack_core.services.ports.failures import StoreContentionError
+from flowstack_core.services.ports.sessions import (
     Admitted,
     Attempt,
-    AuditRecord,
     BudgetReached,
     ContinueOutcome,
-    Customer,
     LimitReached,
     ManagedNotGranted,
     ManagedNotIncluded,
     NoLiveSession,
-    Page,
     PeriodClosed,
     PeriodNotOpen,
     SessionAlive,
     SessionCapped,
     Settlement,
     StartOutcome,
-    StoreContentionError,
     Turn,
 )
 
@@ -476,7 +475,10 @@ class InMemoryAccountStore:
             )
             after = 0
             if cursor is not None:
-                after = 1 + [customer.customer_id for customer in everyone].index(cursor)
+                ids = [customer.customer_id for customer in everyone]
+                if cursor not in ids:
+                    raise InvalidRequestError("no cursor", details={"field": "cursor"})
+                after = 1 + ids.index(cursor)
             page = everyone[after : after + limit]
             return Page(
                 customers=tuple((c, self._tables.subscriptions[c.customer_id]) for c in page),

@@ -10,7 +10,7 @@ from flowstack_core.domain.own_limits import BudgetAlert
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.statements import Statement
 from flowstack_core.domain.webhooks import WebhookEvent
-from flowstack_core.services.ports import AuditRecord
+from flowstack_core.services.ports.accounts import AuditRecord
 from tests.support.in_memory import Tables
 
 

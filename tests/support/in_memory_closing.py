@@ -11,7 +11,9 @@ from flowstack_core.domain.closing import Closing
 from flowstack_core.domain.month_end import ClosePage, Listing, MonthEndRun, PageState
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.statements import Statement
-from flowstack_core.services.ports import AuditRecord, ClosingFacts, StoreContentionError
+from flowstack_core.services.ports.accounts import AuditRecord
+from flowstack_core.services.ports.closing import ClosingFacts
+from flowstack_core.services.ports.failures import StoreContentionError
 from tests.support.in_memory import Tables
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from flowstack_core.adapters.dynamodb_codec import Item
 from flowstack_core.adapters.dynamodb_customer_data import Walk
 from flowstack_core.domain.data_rights import Erasure, Export, ExportStep, Part, Position, Scope
-from flowstack_core.services.ports import ItemPlace, StoreContentionError, Visit
+from flowstack_core.services.ports.data_rights import ItemPlace, Visit
+from flowstack_core.services.ports.failures import StoreContentionError
 
 
 class InMemoryCustomerData:

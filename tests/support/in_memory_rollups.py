@@ -13,7 +13,7 @@ from tests.support.in_memory import Tables
 
 
 class InMemoryRollupReader:
-    """`flowstack_core.services.ports.RollupReader`; totals are added up from slices."""
+    """`flowstack_core.services.ports.rollups.RollupReader`; totals are added up from slices."""
 
     def __init__(self) -> None:
         self._slices: dict[str, list[DaySlice]] = defaultdict(list)
@@ -32,7 +32,7 @@ class InMemoryRollupReader:
 
 
 class InMemoryRollupStore:
-    """`flowstack_core.services.ports.RollupStore`."""
+    """`flowstack_core.services.ports.rollups.RollupStore`."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables

@@ -8,7 +8,7 @@ from datetime import datetime
 from threading import RLock
 
 from flowstack_core.domain.vault import Collection, Document, Expected, Place, Receipt
-from flowstack_core.services.ports import (
+from flowstack_core.services.ports.vault import (
     CountPage,
     DocumentPage,
     Refused,

@@ -16,7 +16,9 @@ from flowstack_core.domain.webhooks import (
     WebhookEndpoint,
     WebhookEvent,
 )
-from flowstack_core.services.ports import AuditRecord, Clock, DeliveryPage
+from flowstack_core.services.ports.accounts import AuditRecord
+from flowstack_core.services.ports.surroundings import Clock
+from flowstack_core.services.ports.webhooks import DeliveryPage
 from flowstack_core.services.webhook_deliveries import WebhookWorker
 from tests.support.in_memory import Tables
 

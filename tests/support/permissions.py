@@ -22,11 +22,8 @@ import boto3
 from tests.support.emulator import REGION
 
 APP = re.compile(r"\bapp/(flowstack\.\w+)")
-DATA_ACTIONS = frozenset(
-    {
-        *("GetItem", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
-        *("BatchGetItem", "BatchWriteItem", "Query"),
-    }
+_DEPLOYED_TABLE = re.compile(
+    r"FlowStack-local-data-([A-Z][a-z]+)Table[0-9A-F]+(?:-[0-9A-Z]+)?(/index/.+)?"
 )
 _LEADING_KEYS = "dynamodb:LeadingKeys"
 _IN_TRANSACTIONS = {
@@ -67,14 +64,56 @@ class Statement:
             )
         )
 
+    def grant(self, app: str, access: Access) -> Grant:
+        """Return which of its grants an access makes use of."""
+        return self._grant(app, access.action, access.resource)
+
+    def grants(self, app: str) -> Iterator[Grant]:
+        """Yield everything that it allows a function."""
+        for action in self.actions:
+            for resource in self.resources:
+                if "/stream/" not in resource:
+                    yield self._grant(app, action, resource.partition(":table/")[2])
+
+    def _grant(self, app: str, action: str, resource: str) -> Grant:
+        partitions = "" if self.leading_keys is None else f"[{' '.join(self.leading_keys)}]"
+        where = table_name(resource) + partitions
+        return Grant(app.removeprefix("flowstack."), f"dynamodb:{action}", where)
+
+
+def table_name(resource: str) -> str:
+    """Return the name within the stage of a deployed table, or of its index."""
+    named = _DEPLOYED_TABLE.fullmatch(resource)
+    assert named is not None, resource
+    return named[1].lower() + (named[2] or "")
+
+
+@dataclass(frozen=True, order=True)
+class Grant:
+    """One action that a function's role allows on one resource.
+
+    Attributes
+    ----------
+    function
+        Its name, as in ``functions/``.
+    resource
+        A table, with the partitions that it is about if it is not all, an index, a queue; empty
+        where only the action is looked at.
+    """
+
+    function: str
+    action: str
+    resource: str = ""
+
 
 @dataclass
 class Permissions:
-    """The policies of all functions, what they were refused, and what they made use of."""
+    """The policies of all functions, what they made use of, and what they were refused."""
 
+    policies: Mapping[str, Sequence[Any]]
     statements: Mapping[str, Sequence[Statement]]
     refused: list[tuple[str, Access]] = field(default_factory=list)
-    used: set[tuple[str, str, str]] = field(default_factory=set)
+    used: set[Grant] = field(default_factory=set)
     _lock: Lock = field(default_factory=Lock)
 
     def refusal(self, user_agent: str, operation: str, body: bytes) -> str | None:
@@ -84,30 +123,30 @@ class Permissions:
             return None
         app = named[1]
         for access in accesses_of(operation, json.loads(body)):
-            allowed = any(each.allows(access) for each in self.statements.get(app, ()))
-            if not allowed:
-                with self._lock:
-                    self.refused.append((app, access))
-                return f"{app} is not authorized to perform dynamodb:{access.action} on {access}"
+            allowing = [each for each in self.statements.get(app, ()) if each.allows(access)]
             with self._lock:
-                self.used.add((app, access.action, access.resource))
+                self.used.update(each.grant(app, access) for each in allowing)
+                if not allowing:
+                    self.refused.append((app, access))
+            if not allowing:
+                return f"{app} is not authorized to perform dynamodb:{access.action} on {access}"
         return None
-
-    def unused(self) -> set[tuple[str, str, str]]:
-        """Return what is allowed and was not asked for: function, action, and table or index."""
-        allowed = {
-            (app, action, resource.partition(":table/")[2])
-            for app, statements in self.statements.items()
-            for statement in statements
-            for action in statement.actions
-            for resource in statement.resources
-            if action in DATA_ACTIONS and ":table/" in resource
-        }
-        return allowed - self.used
 
 
 def deployed_permissions(endpoint_url: str) -> Permissions:
-    """Read the policies of every deployed function's role."""
+    """Read what every deployed function's role allows."""
+    policies = _deployed_policies(endpoint_url)
+    return Permissions(
+        policies,
+        {
+            app: [each for policy in of_role for each in _statements(policy)]
+            for app, of_role in policies.items()
+        },
+    )
+
+
+def _deployed_policies(endpoint_url: str) -> Mapping[str, Sequence[Any]]:
+    """Return the policies of every deployed function's role, by what it calls itself."""
 
     def client(service: str) -> Any:
         return boto3.client(  # type: ignore[call-overload]
@@ -119,7 +158,7 @@ def deployed_permissions(endpoint_url: str) -> Permissions:
         )
 
     functions, iam = client("lambda"), client("iam")
-    found: dict[str, list[Statement]] = {}
+    found: dict[str, list[Any]] = {}
     for page in functions.get_paginator("list_functions").paginate():
         for function in page["Functions"]:
             app = function["Environment"]["Variables"]["AWS_SDK_UA_APP_ID"]
@@ -129,22 +168,23 @@ def deployed_permissions(endpoint_url: str) -> Permissions:
                 iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
                 for name in names
             ]
-            found[app] = [each for document in documents for each in _statements(document)]
-    return Permissions(found)
+            found[app] = [
+                json.loads(unquote(one)) if isinstance(one, str) else one for one in documents
+            ]
+    return found
 
 
-def _statements(document: Any) -> Iterator[Statement]:
-    policy = json.loads(unquote(document)) if isinstance(document, str) else document
+def _statements(policy: Any) -> Iterator[Statement]:
     for statement in policy["Statement"]:
         actions = [
             action.partition(":")[2]
-            for action in _list(statement["Action"])
+            for action in listed(statement["Action"])
             if action.startswith("dynamodb:")
         ]
         if not actions:
             continue
         assert statement["Effect"] == "Allow"
-        resources = tuple(_list(statement["Resource"]))
+        resources = tuple(listed(statement["Resource"]))
         if not any(":table/" in each for each in resources):
             continue
         yield Statement(tuple(actions), resources, _leading_keys(statement.get("Condition", {})))
@@ -156,11 +196,12 @@ def _leading_keys(conditions: Mapping[str, Any]) -> tuple[str, ...] | None:
         for name, values in tests.items():
             assert name == _LEADING_KEYS, f"{name} is not evaluated here"
             assert operator in {"ForAllValues:StringLike", "ForAllValues:StringEquals"}
-            keys = tuple(_list(values))
+            keys = tuple(listed(values))
     return keys
 
 
-def _list(value: Any) -> list[str]:
+def listed(value: Any) -> list[str]:
+    """Return the values of a policy's element, which may be one or several."""
     return [value] if isinstance(value, str) else list(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import zlib
 from base64 import b64decode, b64encode
@@ -46,6 +47,28 @@ class Traces:
                     for record in page["Records"]:
                         yield from _flat(record)
                     iterator = page.get("NextShardIterator") if page["Records"] else None
+
+    def queued(self) -> Iterator[bytes]:
+        """Yield what waits in queues, dead letters among it, without taking it away."""
+        sqs = self._client("sqs")
+        for url in sqs.list_queues().get("QueueUrls", []):
+            page = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0)
+            for message in page.get("Messages", []):
+                yield message["Body"].encode()
+
+    def archived(self) -> Iterator[bytes]:
+        """Yield every object that FlowStack stored, unpacked."""
+        s3 = self._client("s3")
+        for bucket in s3.list_buckets()["Buckets"]:
+            if bucket["Name"].startswith("cdk-"):
+                continue
+            for found in s3.list_objects_v2(Bucket=bucket["Name"]).get("Contents", []):
+                raw = s3.get_object(Bucket=bucket["Name"], Key=found["Key"])["Body"].read()
+                yield found["Key"].encode()
+                yield raw
+                # A tail is a part of a stream: what of it cannot be read by itself is in the whole.
+                with suppress(EOFError, OSError, zlib.error):
+                    yield gzip.decompress(raw)
 
     def logged(self) -> Iterator[bytes]:
         """Yield the lines of the functions' logs."""

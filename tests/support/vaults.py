@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 from flowstack_core.adapters.re2_patterns import compile_re2
-from flowstack_core.services.ports import VaultStore
+from flowstack_core.services.ports.vault import VaultStore
 from flowstack_core.services.vault import (
     DeleteCommand,
     StoreCommand,

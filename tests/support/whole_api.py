@@ -17,12 +17,16 @@ from flowstack_core.domain.plans import Tier
 from flowstack_core.http.alert_routes import alerts_app
 from flowstack_core.http.billing_routes import billing_app
 from flowstack_core.http.byok_routes import byok_app
+from flowstack_core.http.console_files import ConsoleFiles
+from flowstack_core.http.console_routes import add_console
 from flowstack_core.http.conversation_routes import conversation_app
-from flowstack_core.http.openai_routes import doors, openai_app
+from flowstack_core.http.doors import doors
+from flowstack_core.http.openai_routes import openai_door
 from flowstack_core.http.public_routes import public_app
 from flowstack_core.http.resolver import HttpFunction, entry_point
 from flowstack_core.http.usage_routes import usage_app
 from flowstack_core.http.vault_routes import vault_app
+from tests.support.emulator import ROOT
 from tests.support.fakes import World
 from tests.support.http_events import LambdaContext
 from tests.support.vaults import Vault
@@ -64,10 +68,13 @@ class WholeApi:
         world = self.world
         conversations = (lambda: world.service), (lambda: world.deferred)
         billing = billing_app(lambda: world.subscription_service, lambda: world.statement_service)
-        messages = doors(conversation_app(*conversations), openai_app(*conversations))
+        openai = openai_door(*conversations)
+        messages = doors(entry_point(conversation_app(*conversations)), lambda: openai)
         usage = entry_point(usage_app_of(world))
         alerts = entry_point(alerts_app_of(world))
-        public = entry_point(public_app(lambda: "test"))
+        public_routes = public_app(lambda: "test")
+        add_console(public_routes, ConsoleFiles.of(ROOT / "functions/public/console"))
+        public = entry_point(public_routes)
         self._functions: dict[str, HttpFunction] = {
             "/invoke": messages,
             "/chat": messages,
@@ -86,10 +93,20 @@ class WholeApi:
             "/health": public,
             "/pricing": public,
             "/openapi.json": public,
+            "/console": public,
+        }
+
+    @property
+    def caller(self) -> dict[str, Any]:
+        """What the authorizer says of the customer."""
+        return {
+            "customer_id": self.world.customer_id,
+            "tier": self._tier.value,
+            "key_id": "key_1",
         }
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        answer = self._function(environ["PATH_INFO"])(self._event(environ), LambdaContext())
+        answer = self.function(environ["PATH_INFO"])(self._event(environ), LambdaContext())
         headers = [
             (name, value)
             for name, values in answer["multiValueHeaders"].items()
@@ -99,7 +116,8 @@ class WholeApi:
         body = answer["body"] or ""
         return [base64.b64decode(body) if answer["isBase64Encoded"] else body.encode()]
 
-    def _function(self, path: str) -> HttpFunction:
+    def function(self, path: str) -> HttpFunction:
+        """Return the function whose a path is."""
         for prefix, function in self._functions.items():
             if path == prefix or path.startswith(f"{prefix}/"):
                 return function
@@ -135,11 +153,7 @@ class WholeApi:
                 "path": f"/test{path}",
                 "httpMethod": method,
                 "resourcePath": path,
-                "authorizer": {
-                    "customer_id": self.world.customer_id,
-                    "tier": self._tier.value,
-                    "key_id": "key_1",
-                },
+                "authorizer": self.caller,
                 "identity": {},
             },
             "body": body or None,

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,18 +20,9 @@ from typer.core import TyperGroup
 from flowstack_admin.main import app as admin_app
 from flowstack_core.domain.plans import Tier
 from flowstack_core.http import (
-    admin_bodies,
     admin_routes,
-    alert_routes,
-    billing_documents,
-    billing_routes,
-    budget_routes,
-    documents,
-    openai_errors,
     requests,
     telemetry,
-    vault_requests,
-    webhook_documents,
 )
 from flowstack_core.metrics import METRICS
 from flowstack_docs.pages import ROOT, places, refreshed
@@ -202,10 +194,10 @@ def test_the_runbook_has_every_command_of_flowstack_admin() -> None:
 
 
 def model_named(name: str) -> type[BaseModel]:
-    modules = (
-        *(requests, documents, admin_bodies, billing_documents, billing_routes, openai_errors),
-        *(vault_requests, budget_routes, webhook_documents, alert_routes),
-    )
+    modules = [
+        import_module(f"flowstack_core.http.{path.stem}")
+        for path in (ROOT / "layers/core/flowstack_core/http").glob("*.py")
+    ]
     found: type[BaseModel] = next(
         getattr(module, name) for module in modules if hasattr(module, name)
     )

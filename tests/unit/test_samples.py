@@ -43,7 +43,7 @@ class Silent(WSGIRequestHandler):
     """Answers, and writes no log."""
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class names it)
-        pass
+        """Write nothing."""
 
 
 @pytest.fixture

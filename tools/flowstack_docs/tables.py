@@ -19,6 +19,7 @@ from flowstack_core.domain.plans import all_plans
 from flowstack_core.domain.prices import PriceLine, default_prices
 from flowstack_core.domain.providers import WAYS
 from flowstack_core.domain.rollups import Route
+from flowstack_core.domain.sizes import MAX_KEPT_BYTES
 from flowstack_core.domain.vault import (
     MAX_DOCUMENT_BYTES,
     MAX_KEY_BYTES,
@@ -139,6 +140,7 @@ def limits() -> str:
         ("nesting of the body", MAX_DEPTH, "levels"),
         ("`messages` of `/invoke`", invoke["messages"]["maxItems"], "messages"),
         ("`message` of `/chat`", message["maxLength"], "characters"),
+        ("`message` of `/chat`, compressed", MAX_KEPT_BYTES, "bytes"),
         ("`system`", _first(chat["system"], "string")["maxLength"], "characters"),
         ("`tools`", chat["tools"]["maxItems"], "tools"),
         ("`agent`, `conversation_id`", MAX_NAME_LENGTH, "characters"),

@@ -22,13 +22,7 @@ from flowstack_core.adapters.dynamodb_own_limits import DynamoDBOwnLimitsStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
 from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore
 from flowstack_core.adapters.system import RandomIds, SystemClock, TestClocks
-from flowstack_core.services.admission import Admission
-from flowstack_core.services.authorization import AuthorizationService
-from flowstack_core.services.conversations import ConversationService
-from flowstack_core.services.expiry import ExpiryService
-from flowstack_core.services.ports import AlertMail, CustomerClocks, WebhookOutbox
 from flowstack_core.services.retrying import Retrier
-from flowstack_core.services.usage import UsageService
 from flowstack_core.settings import settings
 
 if TYPE_CHECKING:
@@ -50,10 +44,13 @@ if TYPE_CHECKING:
     from flowstack_core.services.accounts import AccountService
     from flowstack_core.services.alerts import AlertService, ThresholdWatch
     from flowstack_core.services.announcing import Announcer
+    from flowstack_core.services.authorization import AuthorizationService
     from flowstack_core.services.byok import CredentialService
     from flowstack_core.services.closing import ClosingService
+    from flowstack_core.services.conversations import ConversationService
     from flowstack_core.services.deferred import DeferredRequests, DeferredRunner
     from flowstack_core.services.erasures import ErasureService
+    from flowstack_core.services.expiry import ExpiryService
     from flowstack_core.services.exports import ExportService
     from flowstack_core.services.forecasts import ForecastService, RecommendationService
     from flowstack_core.services.history import HistoryService
@@ -61,9 +58,13 @@ if TYPE_CHECKING:
     from flowstack_core.services.month_end import CloseWorker, MonthEndService
     from flowstack_core.services.own_limits import BudgetService
     from flowstack_core.services.payments import PaymentService
+    from flowstack_core.services.ports.alerts import AlertMail
+    from flowstack_core.services.ports.surroundings import CustomerClocks
+    from flowstack_core.services.ports.webhooks import WebhookOutbox
     from flowstack_core.services.rollups import RollupService
     from flowstack_core.services.statements import StatementService
     from flowstack_core.services.subscriptions import SubscriptionService
+    from flowstack_core.services.usage import UsageService
     from flowstack_core.services.vault import VaultAccess, VaultService
     from flowstack_core.services.vault_queries import VaultQueries
     from flowstack_core.services.webhook_deliveries import WebhookWorker
@@ -83,12 +84,18 @@ def _config(attempts: int) -> Config:
     )
 
 
+@cache
+def aws_session() -> boto3.Session:
+    """Return the session of the execution role: what one client read of AWS, the next has."""
+    return boto3.Session()
+
+
 def _dynamodb(attempts: int) -> DynamoDBClient:
-    return boto3.client("dynamodb", config=_config(attempts))
+    return aws_session().client("dynamodb", config=_config(attempts))
 
 
 def _sqs() -> SQSClient:
-    return boto3.client("sqs", config=_config(attempts=1))
+    return aws_session().client("sqs", config=_config(attempts=1))
 
 
 @cache
@@ -105,13 +112,13 @@ def patient_client() -> DynamoDBClient:
 
 @cache
 def _patient_sqs() -> SQSClient:
-    return boto3.client("sqs")
+    return aws_session().client("sqs")
 
 
 @cache
 def kms_client() -> KMSClient:
     """Return the client that seals and opens stored credentials: services retry, it does not."""
-    return boto3.client("kms", config=_config(attempts=1))
+    return aws_session().client("kms", config=_config(attempts=1))
 
 
 def _accounts(client: DynamoDBClient) -> DynamoDBAccountStore:
@@ -183,6 +190,12 @@ def prepare(service: Callable[[], object]) -> None:
         service()
 
 
+def prepare_snapshot(part: Callable[[], object]) -> None:
+    """Make ready what few requests need, where none waits for it: before a snapshot is taken."""
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        part()
+
+
 @cache
 def conversation_service() -> ConversationService:
     """Return the service behind ``/invoke`` and ``/chat``."""
@@ -191,7 +204,9 @@ def conversation_service() -> ConversationService:
     from flowstack_core.domain.catalogue import default_catalogue  # noqa: PLC0415
     from flowstack_core.domain.fair_use import FairUseMeter  # noqa: PLC0415
     from flowstack_core.http.telemetry import MessageObserver  # noqa: PLC0415
+    from flowstack_core.services.admission import Admission  # noqa: PLC0415
     from flowstack_core.services.byok import CredentialFinder  # noqa: PLC0415
+    from flowstack_core.services.conversations import ConversationService  # noqa: PLC0415
 
     client = hot_path_client()
     retrier, observer = _retrier(), MessageObserver()
@@ -217,6 +232,7 @@ def conversation_service() -> ConversationService:
             settings().region,
             policy=EgressPolicy(loopback=settings().loopback_egress),
             vendors_at=settings().vendors_endpoint,
+            operator_session=aws_session,
         ),
         fair_use=FairUseMeter(),
         own_credentials=CredentialFinder(_credentials(client), _cipher(), SystemClock()),
@@ -262,6 +278,8 @@ def deferred_runner() -> DeferredRunner:
 @cache
 def authorization_service() -> AuthorizationService:
     """Return the service behind the authorizer."""
+    from flowstack_core.services.authorization import AuthorizationService  # noqa: PLC0415
+
     client = patient_client()
     return AuthorizationService(_accounts(client), _own_limits(client), _clocks(client))
 
@@ -269,6 +287,8 @@ def authorization_service() -> AuthorizationService:
 @cache
 def usage_service() -> UsageService:
     """Return the service behind ``/usage`` and ``/tier-info``."""
+    from flowstack_core.services.usage import UsageService  # noqa: PLC0415
+
     client = patient_client()
     return UsageService(
         _sessions(client), _usage(client), _rollups(client), _accounts(client), _clocks(client)
@@ -465,7 +485,7 @@ def _alert_mail() -> AlertMail | None:
         return None
     from flowstack_core.adapters.ses_alerts import SesAlertMail  # noqa: PLC0415
 
-    return SesAlertMail(boto3.client("sesv2"), settings().alert_sender)
+    return SesAlertMail(aws_session().client("sesv2"), settings().alert_sender)
 
 
 @cache
@@ -477,8 +497,8 @@ def announcer() -> Announcer:
 
     return Announcer(
         _alerts(patient_client()),
-        EventBridgePublisher(boto3.client("events"), settings().event_bus_name),
-        SnsAlertTopic(boto3.client("sns"), settings().alert_topic),
+        EventBridgePublisher(aws_session().client("events"), settings().event_bus_name),
+        SnsAlertTopic(aws_session().client("sns"), settings().alert_topic),
         webhook_outbox(),
         _alert_mail(),
     )
@@ -591,7 +611,7 @@ def _archives() -> S3Archives:
     from flowstack_core.adapters.s3_archives import S3Archives  # noqa: PLC0415
 
     # Links to what KMS encrypts have to be signed with Signature Version 4.
-    client = boto3.client("s3", config=Config(signature_version="s3v4"))
+    client = aws_session().client("s3", config=Config(signature_version="s3v4"))
     return S3Archives(client, settings().archives_bucket)
 
 
@@ -706,4 +726,6 @@ def webhook_worker() -> WebhookWorker:
 @cache
 def expiry_service() -> ExpiryService:
     """Return the service behind the stream of expired sessions."""
+    from flowstack_core.services.expiry import ExpiryService  # noqa: PLC0415
+
     return ExpiryService(_sessions(patient_client()), SystemClock())

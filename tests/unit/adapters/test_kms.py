@@ -13,7 +13,7 @@ from mypy_boto3_kms import KMSClient
 from flowstack_core.adapters.kms import KmsCredentialCipher, KmsWebhookSecrets
 from flowstack_core.domain.errors import StoredCredentialsUnreadableError
 from flowstack_core.domain.providers import Provider
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 
 SECRET = b'{"api_key":"canary-secret"}'
 KEY = "arn:aws:kms:us-east-1:111122223333:key/credentials"

@@ -12,7 +12,7 @@ from botocore.stub import Stubber
 from mypy_boto3_sqs import SQSClient
 
 from flowstack_core.adapters.sqs_deferred import SqsDeferredQueue, decode_message, encode_message
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 
 URL = "http://127.0.0.1:9/requests"
 

@@ -21,7 +21,7 @@ from flowstack_core.adapters.sqs_webhooks import (
     encode_step,
 )
 from flowstack_core.domain.webhooks import Step, WebhookEvent
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 from tests.support.fakes import NOON
 
 URL = "http://127.0.0.1:9/webhooks"

@@ -13,7 +13,7 @@ from flowstack_core.domain.errors import SignatureRejectedError
 from flowstack_core.domain.payments import PaymentEvent, PaymentState, Snapshot
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.subscriptions import Terms
-from flowstack_core.services.ports import MalformedPaymentEventError, NotForUs
+from flowstack_core.services.ports.payments import MalformedPaymentEventError, NotForUs
 from tests.support.fakes import NOON, at
 from tests.support.stripe_messages import (
     SECRET,

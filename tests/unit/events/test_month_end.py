@@ -14,7 +14,7 @@ from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.subscriptions import Subscription, Terms
 from flowstack_core.events.month_end import ENSURE, UnknownEventError, closes, month_end
 from flowstack_core.services.month_end import ATTEMPTS
-from flowstack_core.services.ports import Customer
+from flowstack_core.services.ports.accounts import Customer
 from tests.support.fakes import NOON, NOVEMBER, World, at
 from tests.support.http_events import LambdaContext
 from tests.support.metric_lines import dimensions_of, measured

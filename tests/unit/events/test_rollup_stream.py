@@ -13,7 +13,7 @@ from flowstack_core.adapters.dynamodb_talk import encode_route, encode_talk
 from flowstack_core.domain.rollups import Talk
 from flowstack_core.domain.sessions import Session
 from flowstack_core.events.rollup_stream import grown_sessions
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 from flowstack_core.services.rollups import RollupService
 from tests.support.fakes import retrier
 from tests.support.faulty import Unreachable

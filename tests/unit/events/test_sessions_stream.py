@@ -12,7 +12,7 @@ from flowstack_core.adapters.dynamodb_sessions import put_head
 from flowstack_core.domain.sessions import Session
 from flowstack_core.events.sessions_stream import deleted_sessions
 from flowstack_core.services.expiry import ExpiryService
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 from tests.support.fakes import NOON, World
 from tests.support.http_events import LambdaContext
 from tests.support.metric_lines import dimensions_of, measured

@@ -19,7 +19,7 @@ from flowstack_core.domain.own_limits import BudgetAlert, CeilingAction, Ceiling
 from flowstack_core.domain.statements import Statement
 from flowstack_core.events.usage_stream import announcements
 from flowstack_core.services.announcing import Announcer
-from flowstack_core.services.ports import AlertStore
+from flowstack_core.services.ports.alerts import AlertStore
 from tests.support.fakes import NOON, NOVEMBER, World, at
 from tests.support.faulty import FunctionKilled, Killed
 from tests.support.http_events import LambdaContext

@@ -11,7 +11,8 @@ import pytest
 from flowstack_core.http.admin_routes import admin_app
 from flowstack_core.http.authorizer import told_caps
 from flowstack_core.http.conversation_routes import conversation_app
-from flowstack_core.http.openai_routes import doors, openai_app
+from flowstack_core.http.doors import doors
+from flowstack_core.http.openai_routes import openai_door
 from flowstack_core.http.resolver import entry_point, signer_of
 from flowstack_core.http.telemetry import MessageObserver
 from tests.support.fakes import World
@@ -28,7 +29,8 @@ class ConversationApi:
 
     def __post_init__(self) -> None:
         services = (lambda: self.world.service), (lambda: self.world.deferred)
-        self.handler = doors(conversation_app(*services), openai_app(*services))
+        openai = openai_door(*services)
+        self.handler = doors(entry_point(conversation_app(*services)), lambda: openai)
 
     def send(
         self,

@@ -11,7 +11,7 @@ from flowstack_core.domain.api_keys import ApiKey
 from flowstack_core.domain.plans import Tier
 from flowstack_core.http.authorizer import authorizer
 from flowstack_core.services.authorization import AuthorizationService
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 from tests.support.fakes import World
 from tests.support.faulty import Unreachable
 from tests.support.http_events import LambdaContext
@@ -35,8 +35,16 @@ class Door:
 
     def ask(self, text: str | None, header: str = "X-API-Key") -> dict[str, Any]:
         """Present a key."""
-        headers = None if text is None else {header: text}
-        event = {"type": "REQUEST", "methodArn": METHOD_ARN, "headers": headers}
+        return self.ask_with({} if text is None else {header: [text]})
+
+    def ask_with(self, headers: dict[str, list[str]]) -> dict[str, Any]:
+        """Present headers, each as often as it has values."""
+        event = {
+            "type": "REQUEST",
+            "methodArn": METHOD_ARN,
+            "headers": {name: values[-1] for name, values in headers.items()} or None,
+            "multiValueHeaders": headers or None,
+        }
         return authorizer(lambda: self.service)(event, LambdaContext())
 
     def ask_bearer(self, authorization: str) -> dict[str, Any]:
@@ -85,9 +93,7 @@ def test_what_is_no_bearer_s_key_is_refused(door: Door, before: str) -> None:
 
 
 def test_a_result_depends_on_nothing_but_the_header_it_is_kept_by(door: Door) -> None:
-    good = {"Authorization": f"Bearer {door.key.text}"}
-    event = {"type": "REQUEST", "methodArn": METHOD_ARN, "headers": {**good, "X-API-Key": "fs_x"}}
-    answer = authorizer(lambda: door.service)(event, LambdaContext())
+    answer = door.ask_with({"Authorization": [f"Bearer {door.key.text}"], "X-API-Key": ["fs_x"]})
     assert answer["policyDocument"]["Statement"][0]["Effect"] == "Deny"
     token = {"type": "TOKEN", "methodArn": METHOD_ARN, "authorizationToken": "Bearer fs_x"}
     event = {**token, "headers": {"X-API-Key": door.key.text}}

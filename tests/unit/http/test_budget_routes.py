@@ -12,7 +12,8 @@ import pytest
 
 from flowstack_core.domain.messages import TokenUsage
 from flowstack_core.domain.own_limits import SessionCaps
-from flowstack_core.http.documents import BudgetDocument, ErrorEnvelope
+from flowstack_core.http.budget_documents import BudgetDocument
+from flowstack_core.http.documents import ErrorEnvelope
 from flowstack_core.http.openai_errors import OpenAIErrorDocument
 from flowstack_core.http.resolver import entry_point
 from tests.support.fakes import World, model_answer

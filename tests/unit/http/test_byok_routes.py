@@ -13,13 +13,13 @@ from botocore.exceptions import ClientError
 from flowstack_core.domain.errors import StoredCredentialsUnreadableError
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.providers import Provider, ProviderCredentials
-from flowstack_core.http.byok_routes import byok_app
-from flowstack_core.http.documents import (
+from flowstack_core.http.byok_documents import (
     CredentialsListDocument,
     DeletedCredentialsDocument,
-    ErrorEnvelope,
     StoreCredentialsDocument,
 )
+from flowstack_core.http.byok_routes import byok_app
+from flowstack_core.http.documents import ErrorEnvelope
 from flowstack_core.http.resolver import entry_point, logger
 from tests.support.fakes import World
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of

@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingErro
 from flowstack_core.adapters.sqs_deferred import encode_message
 from flowstack_core.domain.errors import ModelError
 from flowstack_core.events.deferred_queue import deferred_requests
-from flowstack_core.http.documents import RequestDocument
+from flowstack_core.http.message_documents import RequestDocument
 from tests.support.http_events import LambdaContext
 from tests.support.metric_lines import dimensions_of, measured
 from tests.unit.http.conftest import ConversationApi

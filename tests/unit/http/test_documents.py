@@ -9,21 +9,19 @@ from openapi_spec_validator import validate
 
 from flowstack_core.domain import errors
 from flowstack_core.domain.errors import FlowStackError
-from flowstack_core.http.documents import (
-    AnswerDocument,
-    Document,
-    ErrorEnvelope,
+from flowstack_core.http.documents import Document, ErrorEnvelope
+from flowstack_core.http.errors import STATUS, status_of
+from flowstack_core.http.message_documents import AnswerDocument
+from flowstack_core.http.public_documents import HealthDocument, PricingDocument
+from flowstack_core.http.public_routes import public_app
+from flowstack_core.http.resolver import entry_point
+from flowstack_core.http.usage_documents import (
     ForecastDocument,
-    HealthDocument,
-    PricingDocument,
     RecommendationsDocument,
     TierDocument,
     UsageDocument,
     UsageHistoryDocument,
 )
-from flowstack_core.http.errors import STATUS, status_of
-from flowstack_core.http.public_routes import public_app
-from flowstack_core.http.resolver import entry_point
 from flowstack_openapi.document import TARGET, rendered
 from tests.support.fakes import World
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of

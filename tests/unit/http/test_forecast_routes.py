@@ -8,8 +8,8 @@ import pytest
 
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.rollups import DaySlice, Route, Talk
-from flowstack_core.http.documents import ForecastDocument, RecommendationsDocument
 from flowstack_core.http.resolver import entry_point
+from flowstack_core.http.usage_documents import ForecastDocument, RecommendationsDocument
 from tests.support.fakes import FixedClock, World, at
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
 from tests.support.whole_api import usage_app_of

@@ -18,7 +18,7 @@ from flowstack_core.http import telemetry
 from flowstack_core.http.resolver import logger
 from flowstack_core.http.telemetry import MessageObserver
 from tests.support.fakes import model_answer
-from tests.support.http_events import REQUEST_ID
+from tests.support.http_events import EXTENDED_REQUEST_ID, REQUEST_ID
 from tests.support.metric_lines import dimensions_of, measured, totals
 from tests.unit.http.conftest import ConversationApi
 
@@ -227,6 +227,7 @@ def test_every_line_of_a_request_names_request_and_customer(
     assert len(lines) >= 2
     for line in lines:
         assert (line["api_request_id"], line["customer_id"]) == (REQUEST_ID, api.world.customer_id)
+        assert line["extended_request_id"] == EXTENDED_REQUEST_ID
     lines.clear()
     api.world.customer_id = "cus_2"
     api.invoke()

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from flowstack_core.domain.plans import Tier
-from flowstack_core.http.documents import UsageHistoryDocument
 from flowstack_core.http.resolver import entry_point
+from flowstack_core.http.usage_documents import UsageHistoryDocument
 from tests.support.fakes import World
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
 from tests.support.whole_api import usage_app_of

@@ -10,7 +10,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from flowstack_core.domain.vault import MAX_STORED_BYTES
-from flowstack_core.http import documents
+from flowstack_core.http import vault_documents
+from flowstack_core.http.documents import Document
 from flowstack_core.http.resolver import HttpFunction, entry_point
 from flowstack_core.http.vault_routes import vault_app
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
@@ -61,7 +62,7 @@ def api() -> VaultApi:
     return VaultApi()
 
 
-def is_a(document: type[documents.Document], response: HttpResponse) -> bool:
+def is_a(document: type[Document], response: HttpResponse) -> bool:
     assert response.status == 200, response.body
     TypeAdapter(document).validate_json(json.dumps(response.body))
     return True
@@ -107,19 +108,19 @@ def test_the_published_client_s_requests_are_answered(api: VaultApi, path: str) 
 
 
 def test_answers_are_the_documents_of_the_contract(api: VaultApi) -> None:
-    assert is_a(documents.StoredDocument, api.store({"n": 1}, ttl_seconds=60))
+    assert is_a(vault_documents.StoredDocument, api.store({"n": 1}, ttl_seconds=60))
     update = {"collection": "c", "key": "k", "updates": {"n": 2}}
-    assert is_a(documents.UpdatedDocument, api.send("PUT", body=update))
-    assert is_a(documents.UpdatedDocument, api.send("PUT", body={**update, "key": "no"}))
-    assert is_a(documents.FoundDocument, api.send("GET", query={"collection": "c"}))
+    assert is_a(vault_documents.UpdatedDocument, api.send("PUT", body=update))
+    assert is_a(vault_documents.UpdatedDocument, api.send("PUT", body={**update, "key": "no"}))
+    assert is_a(vault_documents.FoundDocument, api.send("GET", query={"collection": "c"}))
     query = api.send("POST", "/datavault/query", {"collection": "c", "limit": 1})
-    assert is_a(documents.FoundDocument, query)
+    assert is_a(vault_documents.FoundDocument, query)
     count = api.send("POST", "/datavault/count", {"collection": "c", "partial": True})
-    assert is_a(documents.CountDocument, count)
-    assert is_a(documents.CollectionsDocument, api.send("GET", "/datavault/collections"))
-    assert is_a(documents.VaultHealthDocument, api.send("GET", "/datavault/health"))
+    assert is_a(vault_documents.CountDocument, count)
+    assert is_a(vault_documents.CollectionsDocument, api.send("GET", "/datavault/collections"))
+    assert is_a(vault_documents.VaultHealthDocument, api.send("GET", "/datavault/health"))
     remove = api.send("DELETE", body={"collection": "c", "key": "k"})
-    assert is_a(documents.RemovedDocument, remove)
+    assert is_a(vault_documents.RemovedDocument, remove)
 
 
 @pytest.mark.parametrize(

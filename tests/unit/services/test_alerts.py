@@ -20,7 +20,8 @@ from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.events.usage_stream import watched_counts
 from flowstack_core.services.alerts import AlertService, ThresholdWatch
-from flowstack_core.services.ports import AlertStore, CustomerClocks
+from flowstack_core.services.ports.alerts import AlertStore
+from flowstack_core.services.ports.surroundings import CustomerClocks
 from tests.support.fakes import DECEMBER, NOON, NOVEMBER, FixedClock, World
 from tests.support.faulty import Fault, Faults, FunctionKilled, Killed, Unreachable
 from tests.support.http_events import LambdaContext

@@ -27,7 +27,8 @@ from flowstack_core.domain.providers import Provider, ProviderCredentials, exter
 from flowstack_core.domain.stored_credentials import StoredCredentials
 from flowstack_core.services.byok import CACHE_LIFETIME, CredentialFinder
 from flowstack_core.services.conversations import Answer, Caller
-from flowstack_core.services.ports import StoreContentionError, StoredCredentialStore
+from flowstack_core.services.ports.credentials import StoredCredentialStore
+from flowstack_core.services.ports.failures import StoreContentionError
 from tests.support.fakes import OWN, World, byok, message
 
 OPENAI = {"api_key": "sk-canary-0123456789abcdef"}

@@ -61,6 +61,10 @@ class Rights:
             for item in every_kind(customer_id, [NOVEMBER], sessions=3):
                 self.data.put(**item)
         self.whole = dict(self.data.items)
+        self.compose()
+
+    def compose(self) -> None:
+        """Put everything together, with the fault before the stores."""
         self._compose(self.fault.wrap if self.fault is not None else lambda store: store)
 
     def _compose(self, wrapped: Callable[[Any], Any]) -> None:
@@ -330,6 +334,24 @@ def test_an_erasure_leaves_statements_and_nothing_else() -> None:
 @pytest.mark.parametrize("applied", [False, True])
 def test_an_erasure_that_is_killed_anywhere_ends_the_same(applied: bool) -> None:
     assert killed_at_every_call(applied, erased, check_erased) > 30
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_an_erasure_goes_on_by_itself_wherever_a_step_was_cut_off(applied: bool) -> None:
+    for survived in range(10_000):
+        rights = Rights()
+        rights.erasures.start("op", ME, ME)
+        rights.fault = Killed(survived, applied=applied)
+        rights.compose()
+        try:
+            rights.deliver()
+        except FunctionKilled:
+            rights.mend()
+            rights.deliver()
+        assert rights.data.erasures[ME].phase is Phase.DONE, f"killed after {survived} calls"
+        if rights.fault.left >= 0:
+            assert survived > 30
+            return
 
 
 def test_an_erasure_that_is_repeated_does_and_says_the_same() -> None:

@@ -26,7 +26,7 @@ from flowstack_core.domain.providers import Provider
 from flowstack_core.domain.sessions import INACTIVITY_LIMIT
 from flowstack_core.domain.subscriptions import Subscription, Terms
 from flowstack_core.services.conversations import Answer, Caller
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 from tests.support.fakes import OWN, Budget, ScriptedModel, World, byok, message, model_answer
 from tests.support.faulty import Answerless, Fault, FunctionKilled, Killed
 

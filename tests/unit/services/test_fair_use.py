@@ -113,3 +113,15 @@ def test_f1_making_sure_of_the_tier_is_retried_and_then_refused_as_unavailable()
     )
     with pytest.raises(ServiceUnavailableError):
         unreachable.send(managed=False, tier=Tier.FREE)
+
+
+def test_f1_tokens_whose_answer_could_not_be_recorded_were_used_all_the_same() -> None:
+    """Otherwise whoever finds an answer that cannot be kept asks the operator's models for free."""
+    tokens = TokenUsage(A_DAY_OF_STARTER, 1)
+    world = World(faults=Unreachable("settle"), model=ScriptedModel(model_answer(tokens=tokens)))
+    world.subscribe(Tier.STARTER)
+    with pytest.raises(ServiceUnavailableError):
+        world.send()
+    with pytest.raises(RateLimitedError) as refusal:
+        world.send("another")
+    assert refusal.value.details["limit"] == "managed_tokens_per_day"

@@ -26,7 +26,8 @@ from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.rollups import DaySlice, Route, Talk
 from flowstack_core.domain.subscriptions import Subscription, Terms
-from flowstack_core.services.ports import Customer, CustomerDirectory
+from flowstack_core.services.ports.accounts import Customer
+from flowstack_core.services.ports.closing import CustomerDirectory
 from tests.support.fakes import DECEMBER, NOON, NOVEMBER, World, at
 from tests.support.faulty import FunctionKilled, Killed
 

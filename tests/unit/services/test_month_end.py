@@ -27,7 +27,8 @@ from flowstack_core.services.month_end import (
     CloseWorker,
     PageUnfinishedError,
 )
-from flowstack_core.services.ports import ClosingFacts, Customer
+from flowstack_core.services.ports.accounts import Customer
+from flowstack_core.services.ports.closing import ClosingFacts
 from flowstack_core.services.subscriptions import downgrade_to
 from tests.support.fakes import DECEMBER, NOON, NOVEMBER, World
 from tests.support.faulty import FunctionKilled, Killed

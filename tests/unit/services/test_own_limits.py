@@ -36,7 +36,7 @@ from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.rollups import DaySlice, Route, Talk
 from flowstack_core.services.conversations import Answer
 from flowstack_core.services.own_limits import BudgetService, budget_document
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 from flowstack_core.services.subscriptions import ending
 from tests.support.fakes import (
     DECEMBER,

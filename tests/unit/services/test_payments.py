@@ -24,7 +24,8 @@ from flowstack_core.domain.subscriptions import (
     undo,
 )
 from flowstack_core.services.payments import PaymentService, Receipt
-from flowstack_core.services.ports import Customer, StoreContentionError
+from flowstack_core.services.ports.accounts import Customer
+from flowstack_core.services.ports.failures import StoreContentionError
 from flowstack_core.services.subscriptions import cancellation
 from tests.support.fakes import DECEMBER, NOON, NOVEMBER, World, at
 from tests.support.faulty import Answerless, Fault, Unreachable

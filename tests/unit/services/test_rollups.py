@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.rollups import DaySlice, Route, Talk, day_totals, merged
 from flowstack_core.domain.sessions import Conversation, Growth, Session, SessionRecord
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 from flowstack_core.services.rollups import LARGEST_ADDITION, RollupService, additions
 from tests.support.fakes import NOON, Budget, retrier
 from tests.support.faulty import FunctionKilled, Killed, Unreachable

@@ -13,7 +13,7 @@ from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.rollups import Talk
 from flowstack_core.domain.sessions import SessionRecord
-from flowstack_core.services.ports import SessionStore
+from flowstack_core.services.ports.sessions import SessionStore
 from flowstack_core.services.usage import UsageService
 from tests.support.fakes import DECEMBER, NOVEMBER, FixedClock, ScriptedModel, World, at
 

@@ -21,7 +21,7 @@ from flowstack_core.domain.errors import (
 )
 from flowstack_core.domain.vault import Document, Expected, collection_of
 from flowstack_core.services import vault as vault_module
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 from flowstack_core.services.vault import DeleteCommand, StoreCommand, UpdateCommand
 from tests.support.fakes import Budget
 from tests.support.in_memory_vault import InMemoryVaultStore

@@ -22,9 +22,9 @@ from flowstack_core.domain.webhooks import (
     WebhookEvent,
 )
 from flowstack_core.services.auditing import Auditor
-from flowstack_core.services.ports import (
+from flowstack_core.services.ports.failures import StoreContentionError
+from flowstack_core.services.ports.webhooks import (
     DeliveryLog,
-    StoreContentionError,
     WebhookEndpoints,
     WebhookQueue,
     WebhookSecretOpener,

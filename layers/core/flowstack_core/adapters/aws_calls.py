@@ -38,7 +38,7 @@ from flowstack_core.adapters.model_failures import (
 from flowstack_core.domain.errors import FlowStackError
 from flowstack_core.domain.messages import ModelAnswer, ModelRequest
 from flowstack_core.domain.providers import ProviderCredentials
-from flowstack_core.services.ports import ModelClient
+from flowstack_core.services.ports.models import ModelClient
 
 _CONNECT_TIMEOUT_SECONDS = 1
 _SHORTEST_READ_TIMEOUT_SECONDS = 1

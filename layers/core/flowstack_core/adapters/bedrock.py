@@ -39,7 +39,7 @@ from flowstack_core.domain.messages import (
     ToolSpec,
 )
 from flowstack_core.domain.providers import Provider, ProviderCredentials
-from flowstack_core.services.ports import ModelClient
+from flowstack_core.services.ports.models import ModelClient
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock_runtime.client import BedrockRuntimeClient

@@ -47,16 +47,18 @@ from flowstack_core.adapters.dynamodb_usage import (
     subscription_key,
     subscription_unchanged,
 )
-from flowstack_core.domain.api_keys import KeyRecord
 from flowstack_core.domain.errors import InvalidRequestError
-from flowstack_core.domain.month_end import Listing
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.subscriptions import Origin, PendingChange, Subscription, Terms
-from flowstack_core.services.ports import AuditRecord, Customer, Page, StoreContentionError
+from flowstack_core.services.ports.accounts import AuditRecord, Customer, Page
+from flowstack_core.services.ports.failures import StoreContentionError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+    from flowstack_core.domain.api_keys import KeyRecord
+    from flowstack_core.domain.month_end import Listing
 
 KIND_INDEX = "by-kind"
 
@@ -198,6 +200,8 @@ def encode_key(record: KeyRecord) -> dict[str, Any]:
 
 def decode_key(item: Item) -> KeyRecord:
     """Read a key's record, from either of its items."""
+    from flowstack_core.domain.api_keys import KeyRecord  # noqa: PLC0415
+
     return KeyRecord(
         key_id=item["key_id"]["S"],
         customer_id=item["customer_id"]["S"],
@@ -433,7 +437,7 @@ class Acts:
 
 
 class DynamoDBAccountStore(Acts):
-    """`flowstack_core.services.ports.AccountStore` on DynamoDB."""
+    """`flowstack_core.services.ports.accounts.AccountStore` on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, accounts_table: str, usage_table: str) -> None:
         super().__init__(client, accounts_table)
@@ -500,6 +504,8 @@ class DynamoDBAccountStore(Acts):
 
     def created_before(self, end: datetime, cursor: str | None, limit: int) -> Listing:
         """Return the customers behind the cursor who were created before ``end``."""
+        from flowstack_core.domain.month_end import Listing  # noqa: PLC0415
+
         request = {
             "IndexName": KIND_INDEX,
             "KeyConditionExpression": "kind_pk = :kind AND kind_sk < :end",
@@ -597,7 +603,7 @@ class DynamoDBAccountStore(Acts):
 
 
 class DynamoDBClockOffsetStore(Acts):
-    """`flowstack_core.services.ports.ClockOffsetStore` on DynamoDB."""
+    """`flowstack_core.services.ports.accounts.ClockOffsetStore` on DynamoDB."""
 
     def offset_seconds(self, customer_id: str) -> float:
         """Return how far ahead of the system's clock the customer's is, read consistently."""

@@ -31,7 +31,7 @@ from flowstack_core.adapters.dynamodb_codec import (
 from flowstack_core.adapters.dynamodb_customer_data import erasure_key
 from flowstack_core.domain.alerts import Alert, AlertSettings
 from flowstack_core.domain.periods import Period
-from flowstack_core.services.ports import AuditRecord
+from flowstack_core.services.ports.accounts import AuditRecord
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -162,7 +162,7 @@ def note_told(table: str, alert: Alert, channel: str) -> UpdateItemInputTypeDef:
 
 
 class DynamoDBAlertStore(Acts):
-    """`flowstack_core.services.ports.AlertStore` on DynamoDB."""
+    """`flowstack_core.services.ports.alerts.AlertStore` on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, accounts_table: str, usage_table: str) -> None:
         super().__init__(client, accounts_table)

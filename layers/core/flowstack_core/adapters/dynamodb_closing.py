@@ -46,7 +46,9 @@ from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.statements import Line, LineKind, PlanChange, Statement
-from flowstack_core.services.ports import AuditRecord, ClosingFacts, StoreContentionError
+from flowstack_core.services.ports.accounts import AuditRecord
+from flowstack_core.services.ports.closing import ClosingFacts
+from flowstack_core.services.ports.failures import StoreContentionError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -187,7 +189,7 @@ def take_adjustments(
 
 
 class DynamoDBClosingStore:
-    """`flowstack_core.services.ports.ClosingStore` on DynamoDB.
+    """`flowstack_core.services.ports.closing.ClosingStore` on DynamoDB.
 
     Parameters
     ----------

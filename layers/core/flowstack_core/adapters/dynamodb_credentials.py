@@ -26,7 +26,7 @@ from flowstack_core.adapters.dynamodb_codec import (
 )
 from flowstack_core.domain.providers import Provider
 from flowstack_core.domain.stored_credentials import USE_RESOLUTION, StoredCredentials
-from flowstack_core.services.ports import AuditRecord
+from flowstack_core.services.ports.accounts import AuditRecord
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import UpdateItemInputTypeDef
@@ -117,7 +117,7 @@ def _unchanged(stored: StoredCredentials) -> dict[str, Any]:
 
 
 class DynamoDBCredentialStore(Acts):
-    """`flowstack_core.services.ports.StoredCredentialStore` on DynamoDB."""
+    """`flowstack_core.services.ports.credentials.StoredCredentialStore` on DynamoDB."""
 
     def credentials(self, customer_id: str, provider: Provider) -> StoredCredentials | None:
         """Return the customer's credentials at the provider, read consistently."""

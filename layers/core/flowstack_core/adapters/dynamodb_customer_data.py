@@ -25,6 +25,7 @@ from flowstack_core.adapters.dynamodb_codec import (
     number,
     put_once,
     query,
+    read_count,
     read_instant,
     read_integer,
     read_optional_instant,
@@ -45,7 +46,8 @@ from flowstack_core.domain.data_rights import (
     Scope,
 )
 from flowstack_core.domain.periods import Period
-from flowstack_core.services.ports import ItemPlace, StoreContentionError, Visit
+from flowstack_core.services.ports.data_rights import ItemPlace, Visit
+from flowstack_core.services.ports.failures import StoreContentionError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -259,6 +261,7 @@ def encode_erasure(erasure: Erasure) -> dict[str, Any]:
         "actor": string(erasure.actor),
         "phase": string(erasure.phase.value),
         "step": number(erasure.step),
+        "runs": number(erasure.runs),
         "position": _encode_position(erasure.position),
         "passes": number(erasure.passes),
         "found": number(erasure.found),
@@ -281,6 +284,7 @@ def decode_erasure(item: Item) -> Erasure:
         asked_at=read_instant(item, "asked_at"),
         phase=Phase(item["phase"]["S"]),
         step=read_integer(item, "step"),
+        runs=read_count(item, "runs"),
         not_before=read_optional_instant(item, "not_before"),
         position=_decode_position(item),
         passes=read_integer(item, "passes"),
@@ -403,7 +407,7 @@ def delete_item(table: str, place: ItemPlace) -> dict[str, Any]:
 
 
 class DynamoDBCustomerData:
-    """`flowstack_core.services.ports.CustomerData` on DynamoDB.
+    """`flowstack_core.services.ports.data_rights.CustomerData` on DynamoDB.
 
     Parameters
     ----------

@@ -29,12 +29,13 @@ from flowstack_core.adapters.dynamodb_codec import (
     string,
     transact,
 )
-from flowstack_core.domain.deferred import DeferredRequest, Run
 from flowstack_core.domain.errors import PayloadTooLargeError
 from flowstack_core.domain.idempotency import Claim
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+    from flowstack_core.domain.deferred import DeferredRequest, Run
 
 MAX_BODY_BYTES = 390_000
 """Compressed; an item of DynamoDB holds 400 KB with its keys and names."""
@@ -50,6 +51,8 @@ def request_key(customer_id: str, request_id: str, part: str) -> dict[str, Any]:
 
 def decode_request(item: Item) -> DeferredRequest:
     """Read a state."""
+    from flowstack_core.domain.deferred import DeferredRequest  # noqa: PLC0415
+
     return DeferredRequest(
         customer_id=item["customer_id"]["S"],
         request_id=item["request_id"]["S"],
@@ -224,7 +227,7 @@ def end_run(
 
 
 class DynamoDBDeferredStore:
-    """`flowstack_core.services.ports.DeferredStore` on DynamoDB."""
+    """`flowstack_core.services.ports.deferred.DeferredStore` on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, sessions_table: str) -> None:
         self._client = client

@@ -195,7 +195,7 @@ def move_run(table: str, before: MarginRun, after: MarginRun) -> dict[str, Any]:
 
 
 class DynamoDBMarginStore:
-    """`flowstack_core.services.ports.MarginStore` on DynamoDB."""
+    """`flowstack_core.services.ports.margins.MarginStore` on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, usage_table: str) -> None:
         self._client = client
@@ -228,7 +228,7 @@ class DynamoDBMarginStore:
 
 
 class DynamoDBCounterReader:
-    """`flowstack_core.services.ports.CounterReader` on DynamoDB."""
+    """`flowstack_core.services.ports.usage.CounterReader` on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, usage_table: str, accounts_table: str) -> None:
         self._client = client

@@ -153,7 +153,7 @@ def note_on_page(
 
 
 class DynamoDBMonthEndStore:
-    """`flowstack_core.services.ports.MonthEndStore` on DynamoDB."""
+    """`flowstack_core.services.ports.closing.MonthEndStore` on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, usage_table: str) -> None:
         self._client = client

@@ -38,7 +38,7 @@ from flowstack_core.domain.own_limits import (
 )
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.subscriptions import Subscription
-from flowstack_core.services.ports import AuditRecord
+from flowstack_core.services.ports.accounts import AuditRecord
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -198,7 +198,7 @@ def tell_once(
 
 
 class DynamoDBOwnLimitsStore(Acts):
-    """`flowstack_core.services.ports.OwnLimitsStore` on DynamoDB."""
+    """`flowstack_core.services.ports.own_limits.OwnLimitsStore` on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, accounts_table: str, usage_table: str) -> None:
         super().__init__(client, accounts_table)

@@ -153,7 +153,7 @@ def put_governing(table: str, customer_id: str, governing: Governing) -> dict[st
 
 
 class DynamoDBPaymentStore:
-    """`flowstack_core.services.ports.PaymentStore` on DynamoDB."""
+    """`flowstack_core.services.ports.payments.PaymentStore` on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, accounts_table: str) -> None:
         self._client = client

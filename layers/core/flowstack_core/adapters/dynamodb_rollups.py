@@ -191,7 +191,7 @@ def rollup_ttl(day: date) -> dict[str, str]:
 
 
 class DynamoDBRollupStore:
-    """`flowstack_core.services.ports.RollupStore` on DynamoDB."""
+    """`flowstack_core.services.ports.rollups.RollupStore` on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, usage_table: str, sessions_table: str) -> None:
         self._client = client

@@ -71,7 +71,8 @@ from flowstack_core.domain.sessions import (
     SessionRecord,
     activity_cutoff,
 )
-from flowstack_core.services.ports import (
+from flowstack_core.services.ports.failures import StoreContentionError
+from flowstack_core.services.ports.sessions import (
     Admitted,
     Attempt,
     BudgetReached,
@@ -86,7 +87,6 @@ from flowstack_core.services.ports import (
     SessionCapped,
     Settlement,
     StartOutcome,
-    StoreContentionError,
     Turn,
 )
 
@@ -430,7 +430,7 @@ def grant_managed(table: str, session: Session, until: Period) -> dict[str, Any]
 
 
 class DynamoDBSessionStore:
-    """`flowstack_core.services.ports.SessionStore` on DynamoDB."""
+    """`flowstack_core.services.ports.sessions.SessionStore` on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, sessions_table: str, usage_table: str) -> None:
         self._client = client

@@ -272,7 +272,7 @@ def subscription_unchanged(table: str, subscription: Subscription) -> dict[str, 
 
 
 class DynamoDBUsageStore:
-    """`flowstack_core.services.ports.UsageStore` on DynamoDB."""
+    """`flowstack_core.services.ports.usage.UsageStore` on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, usage_table: str, accounts_table: str) -> None:
         self._client = client

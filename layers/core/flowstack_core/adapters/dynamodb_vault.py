@@ -35,12 +35,12 @@ from flowstack_core.domain.vault import (
     Place,
     Receipt,
 )
-from flowstack_core.services.ports import (
+from flowstack_core.services.ports.failures import StoreContentionError
+from flowstack_core.services.ports.vault import (
     CountPage,
     DocumentPage,
     Refused,
     Repeated,
-    StoreContentionError,
     WriteOutcome,
     Written,
 )
@@ -208,7 +208,7 @@ def _condition(expected: Expected, now: datetime) -> dict[str, Any]:
 
 
 class DynamoDBVaultStore:
-    """`flowstack_core.services.ports.VaultStore` on DynamoDB."""
+    """`flowstack_core.services.ports.vault.VaultStore` on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client

@@ -47,7 +47,8 @@ from flowstack_core.domain.webhooks import (
     WebhookEndpoint,
     WebhookEvent,
 )
-from flowstack_core.services.ports import AuditRecord, DeliveryPage
+from flowstack_core.services.ports.accounts import AuditRecord
+from flowstack_core.services.ports.webhooks import DeliveryPage
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -149,7 +150,7 @@ def _unchanged(endpoint: WebhookEndpoint) -> dict[str, Any]:
 
 
 class DynamoDBWebhookEndpoints(Acts):
-    """`flowstack_core.services.ports.WebhookEndpoints` on DynamoDB."""
+    """`flowstack_core.services.ports.webhooks.WebhookEndpoints` on DynamoDB."""
 
     def endpoint(self, customer_id: str) -> WebhookEndpoint | None:
         """Return the customer's endpoint, read consistently."""
@@ -308,7 +309,7 @@ def decode_cursor(cursor: str) -> str:
 
 
 class DynamoDBDeliveryLog:
-    """`flowstack_core.services.ports.DeliveryLog` on DynamoDB."""
+    """`flowstack_core.services.ports.webhooks.DeliveryLog` on DynamoDB."""
 
     def __init__(self, client: DynamoDBClient, usage_table: str, accounts_table: str) -> None:
         self._client = client

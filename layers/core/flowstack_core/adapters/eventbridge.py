@@ -29,7 +29,7 @@ class EventNotTakenError(Exception):
 
 
 class EventBridgePublisher:
-    """`flowstack_core.services.ports.EventPublisher` on EventBridge.
+    """`flowstack_core.services.ports.closing.EventPublisher` on EventBridge.
 
     EventBridge delivers at least once, and so do we; ``event_id`` is the same each time. What the
     bus does not take is an `EventNotTakenError`.

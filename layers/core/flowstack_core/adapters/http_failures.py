@@ -24,6 +24,7 @@ from flowstack_core.adapters.model_failures import (
 )
 from flowstack_core.domain.errors import FlowStackError
 from flowstack_core.domain.messages import ModelAnswer, TokenUsage
+from flowstack_core.domain.nesting import deeper_than
 from flowstack_core.domain.providers import WAYS
 
 FILTERED_ANSWER = ModelAnswer((), "content_filter", TokenUsage(0, 0))
@@ -32,6 +33,9 @@ FILTERED_ANSWER = ModelAnswer((), "content_filter", TokenUsage(0, 0))
 _FILTERED = frozenset({"content_filter", "content_policy_violation"})
 _FILTERED_TEXT = re.compile(r"content (filtering|management) policy", re.IGNORECASE)
 _OUT_OF_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
+_MAX_DEPTH = 16
+"""Of an error's body."""
+
 _TEXT_FIELDS = ("message", "description", "detail", "error", "errors", "msg")
 
 
@@ -95,6 +99,9 @@ def _not_connected(refusal: EgressRefusedError, failures: ModelFailures) -> Flow
 def _of_status(
     status: int, body: object, headers: Mapping[str, str], failures: ModelFailures
 ) -> Exception:
+    # Both go through it by recursion; a customer's own server may have written it.
+    if deeper_than(_MAX_DEPTH, body):
+        body = None
     codes, said = _codes(body), _said(body)
     if status < 500 and (codes & _FILTERED or _FILTERED_TEXT.search(said)):
         return ContentFilteredError()

@@ -80,7 +80,7 @@ class UnreadableError(Exception):
 
 
 class KmsCredentialCipher:
-    """`flowstack_core.services.ports.CredentialCipher` on KMS.
+    """`flowstack_core.services.ports.credentials.CredentialCipher` on KMS.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class KmsCredentialCipher:
 
 
 class KmsWebhookSecrets:
-    """`flowstack_core.services.ports.WebhookSecrets` and its opener on KMS."""
+    """`flowstack_core.services.ports.webhooks.WebhookSecrets` and its opener on KMS."""
 
     def __init__(self, client: Callable[[], KMSClient], key_id: str) -> None:
         self._key = _Key(client, key_id)

@@ -160,7 +160,10 @@ def read_completion(document: Any, failures: ModelFailures) -> ModelAnswer:
         reason = choice.get("finish_reason") or "stop"
         usage = _usage(document.get("usage") or {})
         stop_reason = _stop_reason(reason, calls)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (
+        *(AttributeError, IndexError, KeyError, TypeError, ValueError),
+        RecursionError,  # arguments of a tool, which are JSON in a text
+    ) as error:
         raise failures.malformed() from error
     refusal = message.get("refusal")
     if not text and not calls and isinstance(refusal, str) and refusal:

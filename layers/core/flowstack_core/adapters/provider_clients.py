@@ -16,7 +16,7 @@ from flowstack_core.adapters.egress import EgressPolicy, EgressRefusedError, par
 from flowstack_core.adapters.model_failures import host_refused
 from flowstack_core.domain.errors import CredentialsRequiredError, InvalidProviderError
 from flowstack_core.domain.providers import Provider, ProviderCredentials
-from flowstack_core.services.ports import ModelClient
+from flowstack_core.services.ports.models import ModelClient
 
 if TYPE_CHECKING:
     import httpx2

@@ -26,7 +26,7 @@ def tail_key(export: Export, step: int) -> str:
 
 
 class S3Archives:
-    """`flowstack_core.services.ports.Archives` on S3."""
+    """`flowstack_core.services.ports.data_rights.Archives` on S3."""
 
     def __init__(self, client: S3Client, bucket: str) -> None:
         self._client = client

@@ -59,7 +59,7 @@ def _mail(sender: str, address: str, subject: str, text: str) -> dict[str, Any]:
 
 
 class SesAlertMail:
-    """`flowstack_core.services.ports.AlertMail` on SES."""
+    """`flowstack_core.services.ports.alerts.AlertMail` on SES."""
 
     def __init__(self, client: SESV2Client, sender: str) -> None:
         self._client = client

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SnsAlertTopic:
-    """`flowstack_core.services.ports.AlertTopic` on SNS."""
+    """`flowstack_core.services.ports.alerts.AlertTopic` on SNS."""
 
     def __init__(self, client: SNSClient, topic_arn: str) -> None:
         self._client = client

@@ -57,7 +57,7 @@ def decode_step_message(body: str) -> StepMessage:
 
 
 class SQSDataRightsQueue:
-    """`flowstack_core.services.ports.DataRightsQueue` on SQS."""
+    """`flowstack_core.services.ports.data_rights.DataRightsQueue` on SQS."""
 
     def __init__(self, client: SQSClient, url: str) -> None:
         self._client = client

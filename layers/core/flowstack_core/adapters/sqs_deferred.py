@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -18,7 +18,7 @@ _THROTTLED = frozenset({"RequestThrottled", "ThrottlingException", "ServiceUnava
 
 
 class SqsDeferredQueue:
-    """`flowstack_core.services.ports.DeferredQueue` on Amazon SQS."""
+    """`flowstack_core.services.ports.deferred.DeferredQueue` on Amazon SQS."""
 
     def __init__(self, client: SQSClient, queue_url: str) -> None:
         self._client = client

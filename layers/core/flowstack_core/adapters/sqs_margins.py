@@ -39,7 +39,7 @@ def decode_step(body: str) -> tuple[Period, date, int]:
 
 
 class SQSMarginQueue:
-    """`flowstack_core.services.ports.MarginQueue` on SQS."""
+    """`flowstack_core.services.ports.margins.MarginQueue` on SQS."""
 
     def __init__(self, client: SQSClient, queue_url: str) -> None:
         self._client = client

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowstack_core.domain.month_end import ClosePage
 from flowstack_core.domain.periods import Period
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -73,7 +73,7 @@ def decode_page(body: str) -> ClosePage:
 
 
 class SQSMonthEndQueue:
-    """`flowstack_core.services.ports.MonthEndQueue` on SQS.
+    """`flowstack_core.services.ports.closing.MonthEndQueue` on SQS.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from flowstack_core.adapters.dynamodb_codec import decode_instant, encode_instant
 from flowstack_core.domain.webhooks import Step, WebhookEvent
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -98,7 +98,7 @@ def _text(value: object) -> str:
 
 
 class SqsWebhookOutbox:
-    """`flowstack_core.services.ports.WebhookOutbox` on Amazon SQS."""
+    """`flowstack_core.services.ports.webhooks.WebhookOutbox` on Amazon SQS."""
 
     def __init__(self, client: SQSClient, queue_url: str) -> None:
         self._client = client
@@ -116,7 +116,7 @@ class SqsWebhookOutbox:
 
 
 class SqsWebhookQueue(SqsWebhookOutbox):
-    """`flowstack_core.services.ports.WebhookQueue` on Amazon SQS.
+    """`flowstack_core.services.ports.webhooks.WebhookQueue` on Amazon SQS.
 
     Parameters
     ----------

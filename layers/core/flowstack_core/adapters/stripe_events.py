@@ -21,7 +21,7 @@ from flowstack_core.domain.errors import SignatureRejectedError
 from flowstack_core.domain.payments import PaymentEvent, PaymentState, Snapshot
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.subscriptions import Terms
-from flowstack_core.services.ports import MalformedPaymentEventError, NotForUs
+from flowstack_core.services.ports.payments import MalformedPaymentEventError, NotForUs
 
 TOLERANCE = timedelta(seconds=300)
 """How far the time of a signature may be from ours: what was recorded is of no use later."""
@@ -142,7 +142,7 @@ Read = TypeVar("Read", bound=BaseModel)
 
 
 class StripeEvents:
-    """`flowstack_core.services.ports.PaymentEvents` of Stripe.
+    """`flowstack_core.services.ports.payments.PaymentEvents` of Stripe.
 
     Parameters
     ----------

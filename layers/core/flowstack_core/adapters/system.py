@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from flowstack_core.domain.identifiers import random_id, sortable_id
-from flowstack_core.services.ports import Clock, ClockOffsetStore
+from flowstack_core.services.ports.accounts import ClockOffsetStore
+from flowstack_core.services.ports.surroundings import Clock
 
 _ID_BYTES = 10
 

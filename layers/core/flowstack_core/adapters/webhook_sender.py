@@ -49,7 +49,7 @@ def _bad_url(reason: str) -> InvalidRequestError:
 
 
 class HttpWebhookSender:
-    """`flowstack_core.services.ports.WebhookSender` over HTTPS.
+    """`flowstack_core.services.ports.webhooks.WebhookSender` over HTTPS.
 
     Parameters
     ----------

@@ -9,7 +9,6 @@ Guide.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -362,6 +361,8 @@ class Catalogue:
 
     def nearest(self, name: str, region: str, today: date, count: int = 3) -> list[str]:
         """Return the short names, available from the region, that are most like ``name``."""
+        import difflib  # noqa: PLC0415 - for who mistypes a name
+
         available = {model.id: model for model in self.available(region, today)}
         wanted = _key(name)[:_MAX_NAME_LENGTH]
         spellings = {_key(name): model.id for model in available.values() for name in model.names}

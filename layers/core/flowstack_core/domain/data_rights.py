@@ -132,7 +132,9 @@ class Erasure:
     Attributes
     ----------
     step
-        The next step to be done.
+        Raised by one with every write: of two that are at the same one, the second comes too late.
+    runs
+        How many messages of the queue were done with; a message that is older was overtaken.
     not_before
         When deleting goes on: requests that were under way have ended by then.
     passes
@@ -150,6 +152,7 @@ class Erasure:
     asked_at: datetime
     phase: Phase = Phase.STOPPING
     step: int = 0
+    runs: int = 0
     not_before: datetime | None = None
     position: Position = START
     passes: int = 0
@@ -166,6 +169,7 @@ class Erasure:
             scope=replace(self.scope, last=last),
             phase=Phase.DELETING,
             step=self.step + 1,
+            runs=self.runs + 1,
             stopped_at=now,
             gone_by=now + quiet + UNLISTED_LIFETIME,
             not_before=now + quiet,
@@ -183,6 +187,10 @@ class Erasure:
             found=self.found + items,
             counts=counts,
         )
+
+    def handed_on(self) -> Erasure:
+        """Return the erasure for another message to go on with."""
+        return replace(self, runs=self.runs + 1)
 
     def passed(self, archived: int, now: datetime, quiet: timedelta) -> Erasure:
         """Return the erasure after everything was gone through once more.
@@ -208,6 +216,7 @@ class Erasure:
         return replace(
             self,
             step=self.step + 1,
+            runs=self.runs + 1,
             position=START,
             passes=passes,
             found=0,

@@ -1,7 +1,8 @@
 """Cursors: where to go on, bound to the request that they go on with.
 
 A cursor holds nothing secret and grants nothing: whose documents are read is decided by the API
-key alone. One that was changed or belongs to another request is refused all the same.
+key alone. One that was changed or belongs to another request is refused all the same. Whoever reads
+this can make one, so what a cursor holds is checked like everything else that is sent.
 """
 
 from __future__ import annotations
@@ -10,15 +11,20 @@ import base64
 import binascii
 import json
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flowstack_core.domain.errors import InvalidRequestError, SortTooLargeError
-from flowstack_core.domain.vault import as_json, digest_of
+from flowstack_core.domain.nesting import deeper_than
+from flowstack_core.domain.vault import Collection, as_json, collection_of, digest_of, place_of
 from flowstack_core.domain.vault_values import UNDEFINED_KEY, Kind, OrderKey
 
 MAX_CURSOR_LENGTH = 16_000
 _MAX_UNPACKED = 1_000_000
 _LABEL_LENGTH = 16
+_MAX_DEPTH = 512
+"""Of lists in lists: four times that of the deepest document that can be stored."""
 
 
 class InvalidCursorError(InvalidRequestError):
@@ -69,9 +75,44 @@ def read_cursor(request: Any, cursor: str) -> list[Any]:
         found = json.loads(unpacked)
     except (binascii.Error, zlib.error, ValueError, RecursionError):
         raise InvalidCursorError from None
-    if not isinstance(found, list) or not found or found[0] != _label(request, found[1:]):
+    if not isinstance(found, list) or not found or deeper_than(_MAX_DEPTH, found):
+        raise InvalidCursorError
+    if found[0] != _label(request, found[1:]):
         raise InvalidCursorError
     return found[1:]
+
+
+def key_to_follow(collection: Collection, key: str) -> str:
+    """Return the document's key that a cursor says to go on behind.
+
+    Raises
+    ------
+    InvalidCursorError
+        If no document can have it.
+    """
+    with _names_of_a_cursor():
+        return place_of(collection, key).key
+
+
+def collection_to_follow(customer_id: str, name: str) -> str:
+    """Return the collection's name that a cursor says to go on behind.
+
+    Raises
+    ------
+    InvalidCursorError
+        If no collection can have it.
+    """
+    with _names_of_a_cursor():
+        return collection_of(customer_id, name).name
+
+
+@contextmanager
+def _names_of_a_cursor() -> Iterator[None]:
+    """Blame the cursor for a name in it that nothing can have."""
+    try:
+        yield
+    except InvalidRequestError:
+        raise InvalidCursorError from None
 
 
 def read_order_key(found: Any) -> OrderKey:

@@ -45,7 +45,7 @@ from flowstack_core.services.forecasts import ForecastService, RecommendationSer
 from flowstack_core.services.history import HistoryService
 from flowstack_core.services.margins import MarginService
 from flowstack_core.services.month_end import MonthEndService
-from flowstack_core.services.ports import AuditRecord, Customer
+from flowstack_core.services.ports.accounts import AuditRecord, Customer
 from flowstack_core.services.statements import StatementService
 from flowstack_core.services.subscriptions import SubscriptionService
 from flowstack_core.services.usage import UsageAudit, UsageService

@@ -4,6 +4,8 @@ There are two, with this one handler. Our own routes have one of type ``REQUEST`
 are kept by the header ``X-API-Key``; those below ``/v1`` have one of type ``TOKEN``, kept by the
 header ``Authorization``. Each looks at nothing but the header that its results are kept by, so a
 request that carries two keys can never be given, or leave behind, the identity of the other one.
+Where that header itself comes twice, nobody says which of the two the result would be kept by: such
+a request is nobody's.
 
 API Gateway keeps the result for the authorizer's time to live, for all routes; the policy
 therefore covers the whole stage. See "Use API Gateway Lambda authorizers" in the API Gateway
@@ -45,11 +47,14 @@ def _key(event: dict[str, Any]) -> str:
     """Return the key's text, from the one place that the result is kept by."""
     if event["type"] == "TOKEN":
         return _bearer(event["authorizationToken"])
-    # Header names come in whatever case the client wrote them.
-    for name, value in (event.get("headers") or {}).items():
-        if name.lower() == KEY_HEADER:
-            return str(value)
-    return ""
+    # Header names come in whatever case the client wrote them, and each as often as it was sent.
+    found = [
+        value
+        for name, values in (event.get("multiValueHeaders") or {}).items()
+        if name.lower() == KEY_HEADER
+        for value in values
+    ]
+    return str(found[0]) if len(found) == 1 else ""
 
 
 def _bearer(authorization: str) -> str:

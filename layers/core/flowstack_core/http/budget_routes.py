@@ -13,7 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 
 from flowstack_core.adapters.system import LambdaTimeBudget
 from flowstack_core.domain.own_limits import CeilingAction, OwnLimits
-from flowstack_core.http.documents import BudgetDocument, documented
+from flowstack_core.http.budget_documents import BudgetDocument
+from flowstack_core.http.documents import documented
 from flowstack_core.http.resolver import customer_of, json_response
 from flowstack_core.services.own_limits import BudgetService, budget_document
 

@@ -9,12 +9,12 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 
 from flowstack_core.adapters.system import LambdaTimeBudget
-from flowstack_core.http.documents import (
+from flowstack_core.http.byok_documents import (
     CredentialsListDocument,
     DeletedCredentialsDocument,
     StoreCredentialsDocument,
-    documented,
 )
+from flowstack_core.http.documents import documented
 from flowstack_core.http.requests import StoreCredentialsBody
 from flowstack_core.http.resolver import create_app, customer_of, json_response
 from flowstack_core.services.byok import CredentialService, credential_facts

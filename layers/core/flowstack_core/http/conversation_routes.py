@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.openapi.params import Header, Path
@@ -17,16 +17,14 @@ from flowstack_core.http.deferred_responses import (
     found_response,
     prefers_async,
 )
-from flowstack_core.http.documents import (
-    AnswerDocument,
-    RequestDocument,
-    documented,
-    documented_answer,
-)
+from flowstack_core.http.documents import documented, documented_answer
+from flowstack_core.http.message_documents import AnswerDocument, RequestDocument
 from flowstack_core.http.requests import ChatBody, InvokeBody
 from flowstack_core.http.resolver import create_app, customer_of, json_response
 from flowstack_core.services.conversations import Caller, ConversationService, MessageCommand
-from flowstack_core.services.deferred import DeferredRequests
+
+if TYPE_CHECKING:
+    from flowstack_core.services.deferred import DeferredRequests
 
 IdempotencyKeyHeader = Annotated[
     str | None,

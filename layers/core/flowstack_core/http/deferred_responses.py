@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler import Response
 
 from flowstack_core.http.resolver import json_response
-from flowstack_core.services.deferred import Accepted
+
+if TYPE_CHECKING:
+    from flowstack_core.services.deferred import Accepted
 
 _ASK_AGAIN_SECONDS = 2
 _PREFERENCE = "respond-async"

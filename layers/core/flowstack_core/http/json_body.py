@@ -10,6 +10,7 @@ from flowstack_core.domain.errors import (
     PayloadTooLargeError,
     UnsupportedMediaTypeError,
 )
+from flowstack_core.domain.nesting import deeper_than
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 64
@@ -64,26 +65,13 @@ def parse_json(text: str, field: str) -> Any:
         raise InvalidRequestError(
             f"The {field} is not valid JSON.", details={"field": field, "problem": problem}
         ) from error
-    _check_depth(document, field)
+    if deeper_than(MAX_DEPTH, document):
+        raise _too_deep(field)
     return document
 
 
 def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(constant)
-
-
-def _check_depth(document: Any, field: str) -> None:
-    level = [document]
-    for _ in range(MAX_DEPTH):
-        level = [
-            child
-            for value in level
-            if isinstance(value, dict | list)
-            for child in (value.values() if isinstance(value, dict) else value)
-        ]
-        if not level:
-            return
-    raise _too_deep(field)
 
 
 def _too_deep(field: str) -> InvalidRequestError:

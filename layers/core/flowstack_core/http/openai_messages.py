@@ -27,8 +27,9 @@ from pydantic import (
 from flowstack_core.domain.errors import InvalidRequestError
 from flowstack_core.domain.providers import Provider
 from flowstack_core.domain.sessions import INACTIVITY_LIMIT
-from flowstack_core.http.documents import Document, SessionFacts
+from flowstack_core.http.documents import Document
 from flowstack_core.http.json_body import parse_json
+from flowstack_core.http.message_documents import SessionFacts
 from flowstack_core.http.requests import (
     MAX_MESSAGES,
     MAX_TOOLS,

@@ -27,12 +27,8 @@ from flowstack_core.http.deferred_responses import (
     found_response,
     prefers_async,
 )
-from flowstack_core.http.documents import (
-    AcceptedSession,
-    Document,
-    documented,
-    documented_answer,
-)
+from flowstack_core.http.documents import Document, documented, documented_answer
+from flowstack_core.http.message_documents import AcceptedSession
 from flowstack_core.http.openai_errors import (
     OpenAIError,
     OpenAIErrorDocument,
@@ -55,7 +51,6 @@ from flowstack_core.http.resolver import (
 from flowstack_core.services.conversations import Answer, ConversationService
 from flowstack_core.services.deferred import DeferredRequests
 
-PREFIX = "/v1/"
 DEFAULT_AGENT = "openai"
 DEFAULT_CONVERSATION = "default"
 
@@ -185,15 +180,11 @@ def openai_app(
     return app
 
 
-def doors(own: APIGatewayRestResolver, openai: APIGatewayRestResolver) -> HttpFunction:
-    """Return the Lambda handler that leads ``/v1`` to OpenAI's door and the rest to our own."""
-    own_door, openai_door = entry_point(own), entry_point(openai, render_openai)
-
-    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-        door = openai_door if event["path"].startswith(PREFIX) else own_door
-        return door(event, context)
-
-    return handler
+def openai_door(
+    service: Callable[[], ConversationService], deferred: Callable[[], DeferredRequests]
+) -> HttpFunction:
+    """Return the Lambda handler of everything below ``/v1``."""
+    return entry_point(openai_app(service, deferred), render_openai)
 
 
 def conversation_of(

@@ -10,7 +10,8 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 
 from flowstack_core import __version__
 from flowstack_core.domain.plans import Plan, all_plans
-from flowstack_core.http.documents import HealthDocument, PricingDocument, documented
+from flowstack_core.http.documents import documented
+from flowstack_core.http.public_documents import HealthDocument, PricingDocument
 from flowstack_core.http.resolver import create_app, json_response
 
 OPENAPI_FILE = Path(__file__).with_name("openapi.json")

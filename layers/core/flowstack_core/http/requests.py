@@ -129,7 +129,9 @@ class ToolBody(_Body):
 
 
 class _ModelBody(_Body):
-    """What both operations take."""
+    """What both operations take. Nothing is validated by it alone, so nothing is built for that."""
+
+    model_config = ConfigDict(defer_build=True)
 
     conversation_id: Name = "default"
     byok_credentials: dict[str, SecretStr] | None = Field(default=None, max_length=8)
@@ -177,6 +179,8 @@ class _ModelBody(_Body):
 class InvokeBody(_ModelBody):
     """``POST /invoke``: the caller carries the history."""
 
+    model_config = ConfigDict(defer_build=False)
+
     provider: str = Field(min_length=1, max_length=64)
     model: str = Field(min_length=1, max_length=256)
     messages: list[MessageBody] = Field(min_length=1, max_length=MAX_MESSAGES)
@@ -214,6 +218,8 @@ class InvokeBody(_ModelBody):
 
 class ChatBody(_ModelBody):
     """``POST /chat``: the server keeps the conversation."""
+
+    model_config = ConfigDict(defer_build=False)
 
     agent: Name
     message: (

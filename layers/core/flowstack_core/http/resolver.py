@@ -21,7 +21,7 @@ from flowstack_core.domain.errors import (
 from flowstack_core.http import telemetry
 from flowstack_core.http.errors import envelope, error_headers, status_of
 from flowstack_core.http.json_body import check_json_body
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 
 logger = Logger()
 
@@ -80,6 +80,8 @@ def entry_point(
         request = event["requestContext"]
         logger.append_keys(
             api_request_id=request.get("requestId"),
+            # Callers can choose the other one, and send the same again.
+            extended_request_id=request.get("extendedRequestId"),
             customer_id=(request.get("authorizer") or {}).get("customer_id"),
         )
         telemetry.begin()

@@ -8,15 +8,15 @@ from typing import Any
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 
 from flowstack_core.domain.history import Granularity
-from flowstack_core.http.documents import (
+from flowstack_core.http.documents import documented
+from flowstack_core.http.resolver import create_app, customer_of, json_response
+from flowstack_core.http.usage_documents import (
     ForecastDocument,
     RecommendationsDocument,
     TierDocument,
     UsageDocument,
     UsageHistoryDocument,
-    documented,
 )
-from flowstack_core.http.resolver import create_app, customer_of, json_response
 from flowstack_core.http.usage_history import (
     BrokenDown,
     FirstDay,

@@ -13,7 +13,9 @@ from flowstack_core.adapters.system import LambdaTimeBudget
 from flowstack_core.domain.errors import InvalidRequestError
 from flowstack_core.domain.vault import MAX_PAGE
 from flowstack_core.domain.vault_cursors import MAX_CURSOR_LENGTH
-from flowstack_core.http.documents import (
+from flowstack_core.http.documents import documented
+from flowstack_core.http.resolver import create_app, customer_of, json_response
+from flowstack_core.http.vault_documents import (
     CollectionsDocument,
     CountDocument,
     FoundDocument,
@@ -21,9 +23,7 @@ from flowstack_core.http.documents import (
     StoredDocument,
     UpdatedDocument,
     VaultHealthDocument,
-    documented,
 )
-from flowstack_core.http.resolver import create_app, customer_of, json_response
 from flowstack_core.http.vault_requests import (
     CountBody,
     QueryBody,

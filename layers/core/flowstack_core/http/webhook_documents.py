@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from flowstack_core.domain.periods import instant, optional_instant
 from flowstack_core.domain.webhooks import Delivery, DeliveryAttempt, WebhookEndpoint
 from flowstack_core.http.documents import Document
-from flowstack_core.services.ports import DeliveryPage
+from flowstack_core.services.ports.webhooks import DeliveryPage
 
 _Status = Literal["pending", "delivered", "failed"]
 

@@ -24,15 +24,14 @@ from flowstack_core.domain.subscriptions import Subscription, Terms
 from flowstack_core.services.auditing import Auditor
 from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.documents import subscription_facts
-from flowstack_core.services.ports import (
+from flowstack_core.services.ports.accounts import (
     AccountStore,
     AuditRecord,
-    Clock,
     ClockOffsetStore,
     Customer,
-    CustomerClocks,
     Page,
 )
+from flowstack_core.services.ports.surroundings import Clock, CustomerClocks
 from flowstack_core.services.retrying import Patience, Retrier
 
 _MAX_CHANGE_ATTEMPTS = 5

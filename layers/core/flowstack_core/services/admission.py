@@ -28,27 +28,24 @@ from flowstack_core.domain.periods import Period, instant
 from flowstack_core.domain.quota import PeriodUsage, QuotaStatement
 from flowstack_core.domain.sessions import Conversation, Session
 from flowstack_core.domain.subscriptions import Subscription
-from flowstack_core.services.ports import (
+from flowstack_core.services.ports.accounts import OwnLimitsReader, SubscriptionReader
+from flowstack_core.services.ports.observer import Observer
+from flowstack_core.services.ports.sessions import (
     Admitted,
     Attempt,
     BudgetReached,
-    Clock,
-    Ids,
     LimitReached,
     ManagedNotGranted,
     ManagedNotIncluded,
     NoLiveSession,
-    Observer,
-    OwnLimitsReader,
     PeriodClosed,
     PeriodNotOpen,
     SessionAlive,
     SessionCapped,
     SessionStore,
-    SubscriptionReader,
-    TimeBudget,
-    UsageStore,
 )
+from flowstack_core.services.ports.surroundings import Clock, Ids, TimeBudget
+from flowstack_core.services.ports.usage import UsageStore
 from flowstack_core.services.retrying import Retrier
 
 Result = TypeVar("Result")

@@ -22,7 +22,8 @@ from flowstack_core.domain.periods import Period
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.services.auditing import Auditor
 from flowstack_core.services.documents import alert_document
-from flowstack_core.services.ports import AlertStore, Clock, CustomerClocks
+from flowstack_core.services.ports.alerts import AlertStore
+from flowstack_core.services.ports.surroundings import Clock, CustomerClocks
 
 _REMEMBERED = 20_000
 _MAX_CHANGE_ATTEMPTS = 5

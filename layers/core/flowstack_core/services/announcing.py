@@ -28,13 +28,9 @@ from flowstack_core.services.documents import (
     period_closed_event,
     usage_alert_event,
 )
-from flowstack_core.services.ports import (
-    AlertMail,
-    AlertStore,
-    AlertTopic,
-    EventPublisher,
-    WebhookOutbox,
-)
+from flowstack_core.services.ports.alerts import AlertMail, AlertStore, AlertTopic
+from flowstack_core.services.ports.closing import EventPublisher
+from flowstack_core.services.ports.webhooks import WebhookOutbox
 
 
 class Announcer:

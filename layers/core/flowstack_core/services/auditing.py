@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowstack_core.domain.identifiers import sortable_id
-from flowstack_core.services.ports import AuditRecord, Clock
+from flowstack_core.services.ports.accounts import AuditRecord
+from flowstack_core.services.ports.surroundings import Clock
 
 
 @dataclass(frozen=True, slots=True)

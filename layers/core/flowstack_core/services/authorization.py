@@ -8,7 +8,8 @@ from flowstack_core.domain.api_keys import KeyRecord, parse_key
 from flowstack_core.domain.own_limits import SessionCaps
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
-from flowstack_core.services.ports import CallerReader, CustomerClocks, KeyReader
+from flowstack_core.services.ports.accounts import CallerReader, KeyReader
+from flowstack_core.services.ports.surroundings import CustomerClocks
 
 
 @dataclass(frozen=True, slots=True)

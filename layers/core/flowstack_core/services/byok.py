@@ -32,13 +32,12 @@ from flowstack_core.domain.stored_credentials import (
     plaintext_of,
 )
 from flowstack_core.services.auditing import Auditor
-from flowstack_core.services.ports import (
-    Clock,
+from flowstack_core.services.ports.credentials import (
     CredentialCipher,
     StoredCredentialReader,
     StoredCredentialStore,
-    TimeBudget,
 )
+from flowstack_core.services.ports.surroundings import Clock, TimeBudget
 from flowstack_core.services.retrying import Retrier
 
 Result = TypeVar("Result")

@@ -16,13 +16,10 @@ from flowstack_core.domain.closing import Closing, close_period
 from flowstack_core.domain.month_end import ClosePage
 from flowstack_core.domain.periods import Period
 from flowstack_core.services.documents import subscription_facts
-from flowstack_core.services.ports import (
-    AuditRecord,
-    Clock,
-    ClosingFacts,
-    ClosingStore,
-    StoreContentionError,
-)
+from flowstack_core.services.ports.accounts import AuditRecord
+from flowstack_core.services.ports.closing import ClosingFacts, ClosingStore
+from flowstack_core.services.ports.failures import StoreContentionError
+from flowstack_core.services.ports.surroundings import Clock
 from flowstack_core.services.retrying import Patience, Retrier
 
 CLOSER = "month-end"

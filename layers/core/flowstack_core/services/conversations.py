@@ -15,14 +15,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from flowstack_core.domain.catalogue import Catalogue, Model, ResolvedModel
-from flowstack_core.domain.deferred import Run
 from flowstack_core.domain.errors import (
     FlowStackError,
     IdempotencyConflictError,
     InvalidRequestError,
+    ModelError,
     ModelTimeoutError,
     RateLimitedError,
     RequestInProgressError,
@@ -54,22 +54,18 @@ from flowstack_core.domain.providers import (
 )
 from flowstack_core.domain.rollups import Route
 from flowstack_core.domain.sessions import Conversation, Session
+from flowstack_core.domain.sizes import acceptable, check_keepable
 from flowstack_core.services.admission import Admission, Ticket
 from flowstack_core.services.byok import CredentialFinder
-from flowstack_core.services.ports import (
-    Clock,
-    CustomerClocks,
-    Ids,
-    ModelClient,
-    ModelClients,
-    Observer,
-    SessionStore,
-    Settlement,
-    SubscriptionReader,
-    TimeBudget,
-    Turn,
-)
+from flowstack_core.services.ports.accounts import SubscriptionReader
+from flowstack_core.services.ports.models import ModelClient, ModelClients
+from flowstack_core.services.ports.observer import Observer
+from flowstack_core.services.ports.sessions import SessionStore, Settlement, Turn
+from flowstack_core.services.ports.surroundings import Clock, CustomerClocks, Ids, TimeBudget
 from flowstack_core.services.retrying import Retrier
+
+if TYPE_CHECKING:
+    from flowstack_core.domain.deferred import Run
 
 Result = TypeVar("Result")
 
@@ -329,11 +325,12 @@ class ConversationService:
         history, dropped = self._history(exchange, ticket)
         answer = self._ask_model(exchange, history)
         document = _document(exchange, answer, ticket, exchange.clock.now(), dropped)
-        self._settle(exchange, ticket, answer, document, run)
         if exchange.managed:
+            # Before it is settled: what was used was used, also where it cannot be recorded.
             self._fair_use.record_managed_tokens(
                 exchange.caller.customer_id, answer.usage.total_tokens, exchange.clock.now()
             )
+        self._settle(exchange, ticket, answer, document, run)
         return Answer(
             document, session_started=ticket.started, usage_tokens=answer.usage.total_tokens
         )
@@ -475,6 +472,11 @@ class ConversationService:
         before = budget.remaining_seconds()
         try:
             answer = client.converse(request)
+            if not acceptable(answer):
+                raise ModelError(
+                    "The model's answer is larger than FlowStack can pass on. Nothing was counted.",
+                    details={"hint": "Ask for less at once, or use another model."},
+                )
         except FlowStackError as error:
             self._observer.model_failed(before - budget.remaining_seconds(), error)
             raise
@@ -561,6 +563,7 @@ def _check_request(command: MessageCommand, model: ResolvedModel) -> None:
         check_conversation(command.messages)
     else:
         check_message(0, command.messages[0])
+        check_keepable(command.messages[0])
     fit_to_context(
         [command.messages], context_budget(model, command.system, command.tools, command.max_tokens)
     )

@@ -41,15 +41,9 @@ from flowstack_core.services.conversations import (
     MessageCommand,
     with_tier_in_force,
 )
-from flowstack_core.services.ports import (
-    Attempt,
-    Clock,
-    CustomerClocks,
-    DeferredQueue,
-    DeferredStore,
-    Ids,
-    TimeBudget,
-)
+from flowstack_core.services.ports.deferred import DeferredQueue, DeferredStore
+from flowstack_core.services.ports.sessions import Attempt
+from flowstack_core.services.ports.surroundings import Clock, CustomerClocks, Ids, TimeBudget
 from flowstack_core.services.retrying import Retrier
 
 Result = TypeVar("Result")

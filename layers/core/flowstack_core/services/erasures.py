@@ -15,13 +15,8 @@ from flowstack_core.domain.errors import InvalidRequestError, NotFoundError
 from flowstack_core.domain.periods import Period
 from flowstack_core.services.accounts import AccountService
 from flowstack_core.services.closing import ClosingService
-from flowstack_core.services.ports import (
-    Archives,
-    Clock,
-    CustomerData,
-    DataRightsQueue,
-    Visit,
-)
+from flowstack_core.services.ports.data_rights import Archives, CustomerData, DataRightsQueue, Visit
+from flowstack_core.services.ports.surroundings import Clock
 from flowstack_core.services.retrying import Patience, Retrier
 from flowstack_core.services.subscriptions import SubscriptionService, ending
 
@@ -104,7 +99,7 @@ class ErasureService:
         if erasure.phase is Phase.DONE:
             return erasure
         # Asked for before anything is done: should this request be killed, the queue goes on.
-        self._queue.send_erasure(customer_id, erasure.step, min(self._quiet, _FIRST_STEP))
+        self._queue.send_erasure(customer_id, erasure.runs, min(self._quiet, _FIRST_STEP))
         return self._step(erasure) if erasure.phase is Phase.STOPPING else erasure
 
     def erasure(self, customer_id: str) -> Erasure:
@@ -125,18 +120,20 @@ class ErasureService:
     def step(self, customer_id: str, number: int) -> Erasure:
         """Do a step and ask for the next one.
 
+        A message that comes again goes on where its run was cut off, however far that had come.
+
         Raises
         ------
         ErasureMovedError
             Somebody else did it at the same time.
         """
         erasure = self.erasure(customer_id)
-        if erasure.phase is Phase.DONE or number + 1 < erasure.step:
+        if erasure.phase is Phase.DONE or number + 1 < erasure.runs:
             return erasure
         after = self._step(erasure)
         if after.phase is not Phase.DONE:
             wait = max(_NOW, (after.not_before or after.asked_at) - self._system_clock.now())
-            self._queue.send_erasure(customer_id, after.step, wait)
+            self._queue.send_erasure(customer_id, after.runs, wait)
         return after
 
     def _step(self, erasure: Erasure) -> Erasure:
@@ -180,7 +177,8 @@ class ErasureService:
                 erasure = self._delete_batch(erasure, batch, kind, position)
                 batch = []
             if self._system_clock.now() >= until:
-                return self._delete_batch(erasure, batch, kind, position)
+                paused = erasure.deleted(kind, len(batch), position).handed_on()
+                return self._advance(erasure, paused, batch)
             kind, position = visit.kind, visit.position
             if visit.place is not None and not visit.kept:
                 batch.append(visit)

@@ -7,7 +7,8 @@ next request that needs room, or here, when DynamoDB deletes the expired item.
 from __future__ import annotations
 
 from flowstack_core.domain.sessions import Session
-from flowstack_core.services.ports import Clock, SessionStore
+from flowstack_core.services.ports.sessions import SessionStore
+from flowstack_core.services.ports.surroundings import Clock
 
 
 class ExpiryService:

@@ -22,15 +22,9 @@ from flowstack_core.domain.data_rights import (
 from flowstack_core.domain.errors import NotFoundError
 from flowstack_core.domain.identifiers import sortable_id
 from flowstack_core.domain.periods import Period
-from flowstack_core.services.ports import (
-    AccountStore,
-    Archives,
-    Clock,
-    CustomerClocks,
-    CustomerData,
-    DataRightsQueue,
-    Visit,
-)
+from flowstack_core.services.ports.accounts import AccountStore
+from flowstack_core.services.ports.data_rights import Archives, CustomerData, DataRightsQueue, Visit
+from flowstack_core.services.ports.surroundings import Clock, CustomerClocks
 
 LINK_LIFETIME = timedelta(minutes=15)
 """How long a link to an archive works: long enough to click it, too short to be passed around."""

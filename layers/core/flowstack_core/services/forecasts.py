@@ -25,7 +25,9 @@ from flowstack_core.domain.recommendations import (
     recommendations,
 )
 from flowstack_core.services.documents import terms_document
-from flowstack_core.services.ports import RollupReader, SubscriptionReader, UsageStore
+from flowstack_core.services.ports.accounts import SubscriptionReader
+from flowstack_core.services.ports.rollups import RollupReader
+from flowstack_core.services.ports.usage import UsageStore
 from flowstack_core.services.usage import UsageService
 
 

@@ -22,7 +22,9 @@ from flowstack_core.domain.history import (
 from flowstack_core.domain.periods import Period, instant
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.rollups import DaySlice, DayTotal
-from flowstack_core.services.ports import CustomerClocks, RollupReader, SubscriptionReader
+from flowstack_core.services.ports.accounts import SubscriptionReader
+from flowstack_core.services.ports.rollups import RollupReader
+from flowstack_core.services.ports.surroundings import CustomerClocks
 
 MOST_SLICES = 50_000
 """How many slices are put together for one answer: what one request has time for."""

@@ -22,16 +22,12 @@ from flowstack_core.domain.margin import (
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.prices import PriceList
 from flowstack_core.domain.quota import PeriodUsage
-from flowstack_core.services.ports import (
-    AccountStore,
-    Clock,
-    CounterReader,
-    CustomerClocks,
-    CustomerDirectory,
-    MarginQueue,
-    MarginStore,
-    RollupReader,
-)
+from flowstack_core.services.ports.accounts import AccountStore
+from flowstack_core.services.ports.closing import CustomerDirectory
+from flowstack_core.services.ports.margins import MarginQueue, MarginStore
+from flowstack_core.services.ports.rollups import RollupReader
+from flowstack_core.services.ports.surroundings import Clock, CustomerClocks
+from flowstack_core.services.ports.usage import CounterReader
 
 
 class MarginCalculator:

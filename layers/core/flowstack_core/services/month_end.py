@@ -24,7 +24,8 @@ from flowstack_core.domain.month_end import (
 )
 from flowstack_core.domain.periods import Period, instant
 from flowstack_core.services.closing import ClosingService
-from flowstack_core.services.ports import Clock, CustomerDirectory, MonthEndQueue, MonthEndStore
+from flowstack_core.services.ports.closing import CustomerDirectory, MonthEndQueue, MonthEndStore
+from flowstack_core.services.ports.surroundings import Clock
 
 _LIST_AGAIN_SECONDS = 120
 """When the list is looked at again that may not have been complete."""

@@ -27,14 +27,10 @@ from flowstack_core.domain.periods import Period, instant
 from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.subscriptions import Subscription
 from flowstack_core.services.auditing import Auditor
-from flowstack_core.services.ports import (
-    Clock,
-    CustomerClocks,
-    OwnLimitsStore,
-    RollupReader,
-    TimeBudget,
-    UsageStore,
-)
+from flowstack_core.services.ports.own_limits import OwnLimitsStore
+from flowstack_core.services.ports.rollups import RollupReader
+from flowstack_core.services.ports.surroundings import Clock, CustomerClocks, TimeBudget
+from flowstack_core.services.ports.usage import UsageStore
 from flowstack_core.services.retrying import Retrier
 
 Result = TypeVar("Result")

@@ -17,13 +17,9 @@ from datetime import datetime
 from flowstack_core.domain.errors import ConflictError
 from flowstack_core.domain.payments import Governing, PaymentEvent, Standing, after_payment
 from flowstack_core.domain.subscriptions import Subscription
-from flowstack_core.services.ports import (
-    AccountStore,
-    Clock,
-    NotForUs,
-    PaymentEvents,
-    PaymentStore,
-)
+from flowstack_core.services.ports.accounts import AccountStore
+from flowstack_core.services.ports.payments import NotForUs, PaymentEvents, PaymentStore
+from flowstack_core.services.ports.surroundings import Clock
 from flowstack_core.services.subscriptions import Command, SubscriptionService
 
 ACTOR = "stripe"

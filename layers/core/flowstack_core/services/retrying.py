@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from flowstack_core.domain.errors import ServiceUnavailableError
-from flowstack_core.services.ports import Clock, StoreContentionError, TimeBudget
+from flowstack_core.services.ports.failures import StoreContentionError
+from flowstack_core.services.ports.surroundings import Clock, TimeBudget
 
 Result = TypeVar("Result")
 

@@ -12,7 +12,9 @@ from functools import partial
 
 from flowstack_core.domain.errors import ServiceUnavailableError
 from flowstack_core.domain.sessions import Growth, Session
-from flowstack_core.services.ports import RollupStore, StoreContentionError, TimeBudget
+from flowstack_core.services.ports.failures import StoreContentionError
+from flowstack_core.services.ports.rollups import RollupStore
+from flowstack_core.services.ports.surroundings import TimeBudget
 from flowstack_core.services.retrying import Retrier
 
 LARGEST_ADDITION = 100

@@ -11,7 +11,7 @@ from typing import Any
 from flowstack_core.domain.errors import InvalidRequestError, NotFoundError
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.statements import Statement, dollars
-from flowstack_core.services.ports import StatementStore
+from flowstack_core.services.ports.closing import StatementStore
 
 CSV_COLUMNS = (
     "statement_id",

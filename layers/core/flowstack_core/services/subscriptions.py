@@ -29,13 +29,9 @@ from flowstack_core.domain.subscriptions import (
 from flowstack_core.services.auditing import Auditor
 from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.documents import subscription_facts
-from flowstack_core.services.ports import (
-    AccountStore,
-    AuditRecord,
-    Clock,
-    CustomerClocks,
-    UsageStore,
-)
+from flowstack_core.services.ports.accounts import AccountStore, AuditRecord
+from flowstack_core.services.ports.surroundings import Clock, CustomerClocks
+from flowstack_core.services.ports.usage import UsageStore
 from flowstack_core.services.retrying import Patience, Retrier
 
 _MAX_ATTEMPTS = 5

@@ -13,13 +13,11 @@ from flowstack_core.domain.plans import plan_for
 from flowstack_core.domain.quota import PeriodUsage, QuotaStatement
 from flowstack_core.domain.rollups import DaySlice, day_totals, merged
 from flowstack_core.domain.subscriptions import Subscription
-from flowstack_core.services.ports import (
-    CustomerClocks,
-    RollupReader,
-    SessionStore,
-    SubscriptionReader,
-    UsageStore,
-)
+from flowstack_core.services.ports.accounts import SubscriptionReader
+from flowstack_core.services.ports.rollups import RollupReader
+from flowstack_core.services.ports.sessions import SessionStore
+from flowstack_core.services.ports.surroundings import CustomerClocks
+from flowstack_core.services.ports.usage import UsageStore
 
 _AUDIT_REPEATS = 3
 

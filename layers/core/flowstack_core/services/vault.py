@@ -21,6 +21,7 @@ from flowstack_core.domain.periods import instant
 from flowstack_core.domain.vault import (
     ANYTHING,
     RECEIPT_RETENTION,
+    Collection,
     Document,
     Expected,
     Place,
@@ -29,15 +30,18 @@ from flowstack_core.domain.vault import (
     pack,
     place_of,
 )
-from flowstack_core.domain.vault_cursors import InvalidCursorError, read_cursor, write_cursor
+from flowstack_core.domain.vault_cursors import (
+    InvalidCursorError,
+    key_to_follow,
+    read_cursor,
+    write_cursor,
+)
 from flowstack_core.domain.vault_updates import check_updates, updated
-from flowstack_core.services.ports import (
-    Clock,
-    CustomerClocks,
+from flowstack_core.services.ports.failures import StoreContentionError
+from flowstack_core.services.ports.surroundings import Clock, CustomerClocks, TimeBudget
+from flowstack_core.services.ports.vault import (
     Refused,
     Repeated,
-    StoreContentionError,
-    TimeBudget,
     VaultIds,
     VaultStore,
     WriteOutcome,
@@ -316,7 +320,7 @@ class VaultService:
         cleared = collection_of(customer_id, collection)
         request = ["clear", cleared.name]
         now = self._access.clock(customer_id, budget).now()
-        began, after = (now, None) if cursor is None else _clearing(request, cursor)
+        began, after = (now, None) if cursor is None else _clearing(cleared, request, cursor)
         reading, deleted = Reading(budget), 0
         while True:
             page = self._access.retry(lambda: self._store.page(cleared, after, None), budget)  # noqa: B023 - runs at once
@@ -415,11 +419,23 @@ def _receipt(
     return Receipt(customer_id, key.digest, key.fingerprint, answer, now + RECEIPT_RETENTION)
 
 
-def _clearing(request: list[Any], cursor: str) -> tuple[datetime, str | None]:
+def _clearing(
+    collection: Collection, request: list[Any], cursor: str
+) -> tuple[datetime, str | None]:
     match read_cursor(request, cursor):
-        case [str() as began, str() as after]:
-            return datetime.fromisoformat(began), after
+        case [str() as written, str() as after]:
+            return _beginning(written), key_to_follow(collection, after)
     raise InvalidCursorError
+
+
+def _beginning(written: str) -> datetime:
+    try:
+        began = datetime.fromisoformat(written)
+    except ValueError:
+        raise InvalidCursorError from None
+    if began.tzinfo is None:
+        raise InvalidCursorError
+    return began
 
 
 def _mismatch(found: Document | None) -> VersionMismatchError:

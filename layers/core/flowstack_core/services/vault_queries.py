@@ -24,6 +24,8 @@ from flowstack_core.domain.vault import (
 )
 from flowstack_core.domain.vault_cursors import (
     InvalidCursorError,
+    collection_to_follow,
+    key_to_follow,
     read_cursor,
     read_order_key,
     write_cursor,
@@ -31,7 +33,7 @@ from flowstack_core.domain.vault_cursors import (
 from flowstack_core.domain.vault_filters import Condition, PatternCompiler, read_filter
 from flowstack_core.domain.vault_sorting import Sort, SortKey, read_sort
 from flowstack_core.domain.vault_values import OrderKey
-from flowstack_core.services.ports import TimeBudget
+from flowstack_core.services.ports.surroundings import TimeBudget
 from flowstack_core.services.vault import OutOfTimeError, Reading, VaultAccess, document_facts
 
 _FACTS_BYTES = 3_200
@@ -154,7 +156,7 @@ class VaultQueries:
         if sort is not None:
             return self._find_sorted(customer_id, query, sort, budget)
         request = _request("find", query)
-        search = self._search(customer_id, query, _start(request, query.cursor), budget)
+        search = self._search(customer_id, query, _start(customer_id, query, request), budget)
         begun_after = search.after
         found: list[_Match] = []
         room, limit = MAX_PAGE_BYTES, _limit(query)
@@ -223,7 +225,7 @@ class VaultQueries:
             If it will not do.
         """
         request = _request("count", query)
-        search = self._search(customer_id, query, _start(request, query.cursor), budget)
+        search = self._search(customer_id, query, _start(customer_id, query, request), budget)
         begun_after = search.after
         count = sum(1 for _ in search.matches(None)) if query.filter else self._count_all(search)
         if search.ended:
@@ -261,7 +263,7 @@ class VaultQueries:
             If all are wanted at once, and that takes too long.
         """
         request = ["collections"]
-        after = _start(request, cursor)
+        after = None if cursor is None else _collection_start(customer_id, request, cursor)
         now = self._access.clock(customer_id, budget).now()
         names: list[str] = []
         reading = Reading(budget)
@@ -312,12 +314,21 @@ def _request(operation: str, query: Query) -> list[Any]:
     return [operation, query.collection, query.filter, query.sort]
 
 
-def _start(request: list[Any], cursor: str | None) -> str | None:
-    if cursor is None:
+def _start(customer_id: str, query: Query, request: list[Any]) -> str | None:
+    if query.cursor is None:
         return None
+    collection = collection_of(customer_id, query.collection)
+    return key_to_follow(collection, _name_in(request, query.cursor))
+
+
+def _collection_start(customer_id: str, request: list[Any], cursor: str) -> str:
+    return collection_to_follow(customer_id, _name_in(request, cursor))
+
+
+def _name_in(request: list[Any], cursor: str) -> str:
     match read_cursor(request, cursor):
-        case [str() as after]:
-            return after
+        case [str() as name]:
+            return name
     raise InvalidCursorError
 
 

@@ -25,8 +25,8 @@ from flowstack_core.domain.webhooks import (
     WebhookEvent,
 )
 from flowstack_core.services.auditing import Auditor
-from flowstack_core.services.ports import (
-    Clock,
+from flowstack_core.services.ports.surroundings import Clock
+from flowstack_core.services.ports.webhooks import (
     DeliveryLog,
     WebhookEndpoints,
     WebhookQueue,

@@ -26,11 +26,10 @@ from flowstack_core.domain.webhooks import (
     trial_event,
 )
 from flowstack_core.services.auditing import Auditor
-from flowstack_core.services.ports import (
-    Clock,
+from flowstack_core.services.ports.surroundings import Clock, TimeBudget
+from flowstack_core.services.ports.webhooks import (
     DeliveryLog,
     DeliveryPage,
-    TimeBudget,
     WebhookEndpoints,
     WebhookQueue,
     WebhookSecrets,

@@ -1,0 +1,1 @@
+"""What attackers send, in this process: doors over stores in memory."""
