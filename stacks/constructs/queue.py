@@ -13,6 +13,9 @@ from stacks.stage import Stage
 DELIVERIES = 5
 """Two more than after which a worker gives a message up by itself."""
 
+DEAD_LETTERS_KEPT = Duration.days(14)
+"""The longest that SQS keeps a message."""
+
 
 class DeadLetters(sqs.Queue):
     """What was given up on, encrypted and kept for two weeks.
@@ -31,7 +34,7 @@ class DeadLetters(sqs.Queue):
             queue_name=full_name,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
-            retention_period=Duration.days(14),
+            retention_period=DEAD_LETTERS_KEPT,
         )
         self.name = full_name
         acknowledge(self, "SQS3", "It is a dead-letter queue itself.")

@@ -104,8 +104,8 @@ def test_the_price_of_snapshots_is_for_as_many_functions_as_there_are(prod: Synt
     gigabytes = sum(sizes) / 1024
     # A month has 730 hours, as in AWS's own examples of prices.
     dollars = gigabytes * 730 * 3600 * 0.0000015046
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    page = " ".join((ROOT / "docs/cost.md").read_text(encoding="utf-8").split())
     assert (
         f"snapshots of {len(sizes)} functions with {gigabytes:g} GB together, about ${dollars:.2f}"
-        in readme
+        in page
     )

@@ -394,16 +394,16 @@ class World:
             self.cost,
             self.clock,
             self.clock,
-            Random(5).randbytes,
+            Random(6).randbytes,
             self.retrier,
         )
         self.credential_service = CredentialService(
-            self.credentials, self.cipher, self.clock, Random(3).randbytes, self.retrier
+            self.credentials, self.cipher, self.clock, Random(7).randbytes, self.retrier
         )
         self.alerts: AlertStore = InMemoryAlertStore(self.tables)
         alerts = self.alerts if self.faults is None else self.faults.wrap(self.alerts)
         self.watch = ThresholdWatch(alerts, self.clock)
-        self.alert_service = AlertService(self.alerts, self.clock, self.clock, Random(5).randbytes)
+        self.alert_service = AlertService(self.alerts, self.clock, self.clock, Random(8).randbytes)
         deferred: DeferredStore = InMemoryDeferredStore(self.tables)
         if self.faults is not None:
             deferred = self.faults.wrap(deferred)

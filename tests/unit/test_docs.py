@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,51 +25,43 @@ from flowstack_core.http import (
     telemetry,
 )
 from flowstack_core.metrics import METRICS
-from flowstack_docs.pages import ROOT, documented_pages, places, refreshed
+from flowstack_docs.pages import ROOT, places, refreshed
 from flowstack_docs.tables import TABLES, alarms_of, runbook_pages
 from stacks.application import Application
 from stacks.sources import Sources
+from tests.support.pages import PAGES, blocks, commands_of, named, prose, spans
 
-PAGES = documented_pages()
+WRITTEN_BY_PROGRAMS = {"api-reference.md", "benchmarks.md", "rules.md"}
 PAGES_WITH_EXAMPLES = (ROOT / "README.md", ROOT / "docs/api.md")
 
-_FENCE = re.compile(r"^ *```(?P<info>[^\n]*)\n(?P<code>.*?)^ *```$", re.DOTALL | re.MULTILINE)
-_SPAN = re.compile(r"`([^`\n]+)`")
-_LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
-_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-_POSTED = re.compile(r'curl -sS "\$API/(\w+)".*?-d \'(.*?)\'', re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
+_HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
+_CONTENTS = re.compile(r"(?:^ *- \[[^\]]+\]\(#[\w-]+\)\n)+", re.MULTILINE)
+_LONGEST_LINE = 110
+_LONGEST_WITHOUT_CONTENTS = 250
+"""How many lines a page may have before it has to begin with its contents."""
+
 _REPOSITORY_FOLDERS = ("docs", "functions", "layers", "requirements", "stacks", "tests", "tools")
-
-
-def named(page: Path) -> str:
-    return str(page.relative_to(ROOT))
 
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=named)
 
 
-def fences(page: Path) -> Iterator[tuple[list[str], str]]:
-    """Yield the words after the backticks, and the code, of each fenced block."""
-    for fence in _FENCE.finditer(page.read_text(encoding="utf-8")):
-        yield fence["info"].split(), fence["code"]
-
-
 def code_of(page: Path) -> list[str]:
-    """Return everything that is written as code: lines of blocks, and spans."""
-    text = page.read_text(encoding="utf-8")
-    lines = [
-        line.strip()
-        for info, code in fences(page)
-        if info[:1] in ([], ["bash"])
-        for line in code.replace("\\\n", " ").splitlines()
-    ]
-    return [*lines, *_SPAN.findall(_FENCE.sub("", text))]
+    """Return everything that is written as code: the lines of shell blocks, and spans."""
+    lines = [line.strip() for block in blocks(page, "bash") for line in block.code.splitlines()]
+    return [*lines, *spans(page)]
 
 
-def anchors(page: Path) -> set[str]:
-    """Return the anchors GitHub gives a page's headings."""
-    headings = _HEADING.findall(_FENCE.sub("", page.read_text(encoding="utf-8")))
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+def headings(page: Path) -> list[tuple[int, str]]:
+    """Return the level of each heading of a page and the anchor that GitHub gives it."""
+    seen: Counter[str] = Counter()
+    found = []
+    for marks, heading in _HEADING.findall(prose(page)):
+        anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        found.append((len(marks), f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor))
+        seen[anchor] += 1
+    return found
 
 
 # --- links and names ----------------------------------------------------------------------------
@@ -79,13 +69,41 @@ def anchors(page: Path) -> set[str]:
 
 @every_page
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
-    for link in _LINK.findall(page.read_text(encoding="utf-8")):
+    for markdown, html in _LINK.findall(prose(page)):
+        link = markdown or html
         if "://" in link:
             continue
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), f"{link} is not there"
-        assert not anchor or anchor in anchors(target), f"{link}: there is no such heading"
+        known = {name for _, name in headings(target)} if anchor else set()
+        assert not anchor or anchor in known, f"{link}: there is no such heading"
+
+
+@every_page
+def test_contents_name_every_section_in_its_order(page: Path) -> None:
+    contents = _CONTENTS.search(prose(page))
+    sections = [anchor for level, anchor in headings(page) if level == 2]
+    if contents is None:
+        lines = page.read_text(encoding="utf-8").count("\n")
+        assert lines <= _LONGEST_WITHOUT_CONTENTS or page.name in WRITTEN_BY_PROGRAMS
+        return
+    named_there = re.findall(r"^- \[[^\]]+\]\(#([\w-]+)\)$", contents[0], re.MULTILINE)
+    assert named_there == sections
+
+
+@every_page
+def test_prose_is_wrapped(page: Path) -> None:
+    long = [line for line in prose(page).splitlines() if len(line) > _LONGEST_LINE]
+    unwrapped = [line for line in long if line.lstrip()[0] not in "|<#"]
+    assert not unwrapped or page.name in WRITTEN_BY_PROGRAMS
+
+
+def test_the_index_names_every_page() -> None:
+    index = ROOT / "docs/README.md"
+    linked = {found[0].partition("#")[0] for found in _LINK.findall(prose(index))}
+    there = {page.name for page in (ROOT / "docs").glob("*.md")} - {index.name}
+    assert there <= linked
 
 
 @every_page
@@ -112,12 +130,12 @@ def test_generated_tables_are_current(page: Path) -> None:
 
 
 def test_every_table_has_its_place() -> None:
-    found = [name for page in PAGES for name in places(page.read_text(encoding="utf-8"))]
-    assert sorted(found) == sorted(TABLES)
+    found = {name for page in PAGES for name in places(page.read_text(encoding="utf-8"))}
+    assert found == TABLES.keys()
 
 
 def test_the_default_model_is_the_one_that_the_page_names() -> None:
-    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    page = " ".join((ROOT / "docs/api.md").read_text(encoding="utf-8").split())
     assert f"`model` is `{requests.DEFAULT_MODEL}`" in page
 
 
@@ -156,42 +174,6 @@ def test_the_operators_routes_are_those_that_there_are() -> None:
 # --- commands -----------------------------------------------------------------------------------
 
 
-def make_targets() -> set[str]:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    return set(re.findall(r"^([a-z]+):(?!=)", makefile, re.MULTILINE))
-
-
-@every_page
-def test_every_make_target_that_is_named_exists(page: Path) -> None:
-    for code in code_of(page):
-        for target in re.findall(r"(?:^|&& )make ([a-z-]+)", code):
-            assert target in make_targets(), f"make {target}"
-
-
-def admin_commands(page: Path) -> Iterator[list[str]]:
-    """Yield the arguments of each call of the operator's tool."""
-    for code in code_of(page):
-        direct = re.match(r"flowstack-admin (?!-)(.+)", code)
-        by_make = re.match(r'make admin ARGS="(.+)"', code)
-        arguments = (direct or by_make or [None, None])[1]
-        if arguments and "…" not in arguments:
-            yield shlex.split(arguments)
-
-
-@every_page
-def test_every_command_and_option_of_flowstack_admin_that_is_named_exists(page: Path) -> None:
-    for arguments in admin_commands(page):
-        command = typer.main.get_command(admin_app)
-        rest = list(arguments)
-        while isinstance(command, TyperGroup):
-            assert rest, f"{shlex.join(arguments)} is not a whole command"
-            assert rest[0] in command.commands, shlex.join(arguments)
-            command = command.commands[rest.pop(0)]
-        known = {option for parameter in command.params for option in parameter.opts}
-        for word in rest:
-            assert not word.startswith("--") or word in known, shlex.join(arguments)
-
-
 def test_the_runbook_has_every_command_of_flowstack_admin() -> None:
     group = typer.main.get_command(admin_app)
     assert isinstance(group, TyperGroup)
@@ -200,7 +182,11 @@ def test_the_runbook_has_every_command_of_flowstack_admin() -> None:
         for name, command in group.commands.items()
         for inner in (command.commands if isinstance(command, TyperGroup) else ("",))
     }
-    shown = [shlex.join(one) for one in admin_commands(ROOT / "docs/operations.md")]
+    shown = [
+        shlex.join(words)
+        for program, *words in commands_of(ROOT / "docs/operations.md")
+        if program == "flowstack-admin"
+    ]
     assert {words for words in there if not any(one.startswith(words) for one in shown)} == set()
 
 
@@ -220,36 +206,11 @@ def model_named(name: str) -> type[BaseModel]:
 
 @pytest.mark.parametrize("page", PAGES_WITH_EXAMPLES, ids=named)
 def test_every_json_example_is_what_it_is_said_to_be(page: Path) -> None:
-    examples = [(info, code) for info, code in fences(page) if info[:1] == ["json"]]
+    examples = blocks(page, "json")
     assert examples
-    for info, code in examples:
-        assert len(info) == 2, f"say which model this is:\n{code}"
-        model_named(info[1]).model_validate_json(code)
-
-
-def test_every_body_that_curl_sends_is_one_the_api_takes() -> None:
-    sent = [
-        found.groups()
-        for info, code in fences(ROOT / "README.md")
-        if info == ["bash"] and (found := _POSTED.search(code))
-    ]
-    assert {route for route, _ in sent} == {"chat", "invoke"}
-    for route, body in sent:
-        bodies: dict[str, type[BaseModel]] = {
-            "chat": requests.ChatBody,
-            "invoke": requests.InvokeBody,
-        }
-        bodies[route].model_validate_json(body)
-
-
-def test_the_python_example_is_python_and_sends_what_the_api_takes() -> None:
-    *_, code = [code for info, code in fences(ROOT / "README.md") if info == ["python"]]
-    sent = [
-        {key.value for key in node.keys if isinstance(key, ast.Constant)}
-        for node in ast.walk(ast.parse(code))
-        if isinstance(node, ast.Dict)
-    ]
-    assert {"agent", "message"} in sent
+    for example in examples:
+        assert len(example.words) == 2, f"{example}: say which model this is"
+        model_named(example.words[1]).model_validate_json(example.code)
 
 
 # --- metrics and alarms -------------------------------------------------------------------------
@@ -347,18 +308,18 @@ def test_the_price_of_the_alarms_is_for_as_many_as_there_are(
         len([each for each in alarm.get("Metrics", ()) if "MetricStat" in each]) or 1
         for alarm in alarms.values()
     )
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert f"{len(alarms)} alarms on {watched} metrics, ${watched * 0.10:.2f}" in readme
+    page = " ".join((ROOT / "docs/cost.md").read_text(encoding="utf-8").split())
+    assert f"{len(alarms)} alarms on {watched} metrics, ${watched * 0.10:.2f}" in page
 
 
 def test_the_price_of_the_metrics_is_for_as_many_as_there_can_be() -> None:
     totals = sum(len(metric.services) for metric in METRICS.values())
     by = Counter(metric.by for metric in METRICS.values())
     most = totals + by["tier"] * len(Tier)
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    page = " ".join((ROOT / "docs/cost.md").read_text(encoding="utf-8").split())
     assert (
         f"{totals} metrics, and {by['tier']} of them by tier, ${most * 0.30:.2f}; "
-        f"{by['provider']} more for each provider in use, ${by['provider'] * 0.30:.2f}" in readme
+        f"{by['provider']} more for each provider in use, ${by['provider'] * 0.30:.2f}" in page
     )
 
 

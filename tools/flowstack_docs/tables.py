@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -43,13 +43,21 @@ from flowstack_core.http.requests import ChatBody, InvokeBody
 from flowstack_core.metrics import METRICS
 from flowstack_cost.model import Line, Workload, bill
 from flowstack_cost.model import total as total_cost
+from flowstack_docs.limits import (
+    customer_limits,
+    operator_limits,
+    retention,
+    time_limits,
+    webhook_limits,
+)
+from flowstack_docs.markdown import table
 from flowstack_docs.reference import routes_reference, schemas_reference, statuses_reference
 from stacks.gateway_responses import ANSWERS
 
 
 def plans() -> str:
     """Return what each tier costs and gives."""
-    return _table(
+    return table(
         ("tier", "price", "sessions", "managed models", "own keys", "support", "extras"),
         (
             (
@@ -68,7 +76,7 @@ def plans() -> str:
 
 def fair_use() -> str:
     """Return what one customer of each tier may use beyond its sessions."""
-    return _table(
+    return table(
         ("tier", "requests a minute", "managed tokens a day"),
         (
             (
@@ -84,7 +92,7 @@ def fair_use() -> str:
 def routes() -> str:
     """Return the customers' routes."""
     paths: dict[str, dict[str, Any]] = json.loads(OPENAPI_FILE.read_bytes())["paths"]
-    return _table(
+    return table(
         ("route", "key", "what it does"),
         (
             (
@@ -101,7 +109,7 @@ def routes() -> str:
 def errors() -> str:
     """Return the codes of the errors that functions answer with."""
     rows = sorted((int(status), kind.code, _summary(kind)) for kind, status in STATUS.items())
-    return _table(
+    return table(
         ("status", "`error_code`", "meaning"),
         ((str(status), f"`{code}`", meaning) for status, code, meaning in rows),
     )
@@ -109,7 +117,7 @@ def errors() -> str:
 
 def gateway_errors() -> str:
     """Return the errors that API Gateway answers with itself."""
-    return _table(
+    return table(
         ("API Gateway's name", "status", "`error_code`", "`Retry-After`"),
         (
             (
@@ -137,7 +145,7 @@ def limits() -> str:
         ("`tools`", chat["tools"]["maxItems"], "tools"),
         ("`agent`, `conversation_id`", MAX_NAME_LENGTH, "characters"),
     )
-    return _table(("what", "at most"), ((what, f"{most:,} {unit}") for what, most, unit in rows))
+    return table(("what", "at most"), ((what, f"{most:,} {unit}") for what, most, unit in rows))
 
 
 def vault_limits() -> str:
@@ -157,12 +165,12 @@ def vault_limits() -> str:
         ("fields of a sort", MAX_SORT_FIELDS, "fields"),
         ("paths of an update", MAX_PATHS, "paths"),
     )
-    return _table(("what", "at most"), ((what, f"{most:,} {unit}") for what, most, unit in rows))
+    return table(("what", "at most"), ((what, f"{most:,} {unit}") for what, most, unit in rows))
 
 
 def credentials() -> str:
     """Return the ways to reach each provider with credentials of one's own."""
-    return _table(
+    return table(
         ("provider", "`byok_credentials` must have", "and may have", "without them"),
         (
             (
@@ -179,7 +187,7 @@ def credentials() -> str:
 
 def models() -> str:
     """Return the catalogue, in its own order."""
-    return _table(
+    return table(
         ("name", "also called", "context", "output", "legacy since", "retired", "successor"),
         (_model_row(model) for model in default_catalogue()),
     )
@@ -192,7 +200,7 @@ def prices() -> str:
         Route(managed=True, provider=BEDROCK, model=model.id) for model in default_catalogue()
     )
     lines = (listed.line_of(route, listed.as_of) for route in routes)
-    return _table(
+    return table(
         ("name", "input", "output", "from", "elsewhere (input / output)"),
         (_price_row(line) for line in lines if line is not None),
     )
@@ -206,7 +214,7 @@ def cost() -> str:
         for line, other in zip(quiet, busy, strict=True)
     ]
     sums = (f"**${total_cost(lines):,.2f}**" for lines in (quiet, busy))
-    return _table(
+    return table(
         ("what", "a million messages", "each by itself", "in batches"),
         [*rows, ("**sum**", "", *sums)],
     )
@@ -218,7 +226,7 @@ def _amount(line: Line) -> str:
 
 def metrics() -> str:
     """Return the metrics that functions write."""
-    return _table(
+    return table(
         ("metric", "written by", "also by", "counts or measures"),
         (
             (
@@ -239,7 +247,7 @@ def runbook() -> str:
         title = page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
         return f"[{title}](runbook/{page.name})"
 
-    return _table(
+    return table(
         ("what is wrong", "alarms"),
         (
             (link(page), ", ".join(f"`{name}`" for name in alarms_of(page)))
@@ -270,6 +278,11 @@ TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "gateway-errors": gateway_errors,
         "limits": limits,
         "vault-limits": vault_limits,
+        "time-limits": time_limits,
+        "retention": retention,
+        "customer-limits": customer_limits,
+        "webhook-limits": webhook_limits,
+        "operator-limits": operator_limits,
         "credentials": credentials,
         "models": models,
         "prices": prices,
@@ -324,9 +337,3 @@ def _first(schema: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     """Return the alternative of a JSON schema that is of a type."""
     found: Mapping[str, Any] = next(one for one in schema["anyOf"] if one.get("type") == kind)
     return found
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    names = list(head)
-    lines = [names, ["---"] * len(names), *(list(row) for row in rows)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

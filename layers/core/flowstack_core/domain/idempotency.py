@@ -16,7 +16,10 @@ from typing import Any
 RETENTION = timedelta(hours=24)
 """How long an answer is kept for retries."""
 
-_SHAPE = re.compile(r"[\x21-\x7e]{1,255}")
+LONGEST = 255
+"""How many characters a key may have."""
+
+_SHAPE = re.compile(rf"[\x21-\x7e]{{1,{LONGEST}}}")
 
 
 @dataclass(frozen=True, slots=True)
