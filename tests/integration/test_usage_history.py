@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 
 from tests.integration.conftest import MODEL, Customer, Stack, wait_until
+from tests.support.traces import streamed_records
 
 OWN = {
     "provider": "openai",
@@ -40,18 +41,10 @@ def streamed_heads(stack: Stack, customer: Customer) -> Iterator[dict[str, Any]]
     streams = client_of(stack, "dynamodbstreams")
     table = stack.connection.tables["sessions"]
     (found,) = streams.list_streams(TableName=table)["Streams"]
-    arn = found["StreamArn"]
-    for shard in streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
-        iterator = streams.get_shard_iterator(
-            StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-        )["ShardIterator"]
-        while iterator is not None:
-            page = streams.get_records(ShardIterator=iterator)
-            for record in page["Records"]:
-                key = record["dynamodb"]["Keys"]["pk"]["S"]
-                if key.startswith(f"CONVERSATION#{customer.customer_id}#"):
-                    yield record
-            iterator = page.get("NextShardIterator") if page["Records"] else None
+    for record in streamed_records(streams, found["StreamArn"]):
+        key = record["dynamodb"]["Keys"]["pk"]["S"]
+        if key.startswith(f"CONVERSATION#{customer.customer_id}#"):
+            yield record
 
 
 def test_conversations_are_in_the_history_within_seconds_and_once(stack: Stack) -> None:

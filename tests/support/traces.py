@@ -37,16 +37,8 @@ class Traces:
         """Yield every record of every stream of the tables."""
         streams = self._client("dynamodbstreams")
         for stream in streams.list_streams()["Streams"]:
-            arn = stream["StreamArn"]
-            for shard in streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
-                iterator = streams.get_shard_iterator(
-                    StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-                )["ShardIterator"]
-                while iterator is not None:
-                    page = streams.get_records(ShardIterator=iterator)
-                    for record in page["Records"]:
-                        yield from _flat(record)
-                    iterator = page.get("NextShardIterator") if page["Records"] else None
+            for record in streamed_records(streams, stream["StreamArn"]):
+                yield from _flat(record)
 
     def queued(self) -> Iterator[bytes]:
         """Yield what waits in queues, dead letters among it, without taking it away."""
@@ -92,6 +84,18 @@ class Traces:
             aws_access_key_id="test",
             aws_secret_access_key="test",
         )
+
+
+def streamed_records(streams: Any, arn: str) -> Iterator[Any]:
+    """Yield the records of a stream, from its first on."""
+    for shard in streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
+        iterator = streams.get_shard_iterator(
+            StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        while iterator is not None:
+            page = streams.get_records(ShardIterator=iterator)
+            yield from page["Records"]
+            iterator = page.get("NextShardIterator") if page["Records"] else None
 
 
 def spellings(secret: str) -> set[bytes]:

@@ -59,6 +59,10 @@ def _price(text: str) -> Decimal:
 
 
 CustomerId = Annotated[str, typer.Argument(metavar="ID", help="The customer's id.")]
+InPeriod = Annotated[
+    str | None,
+    typer.Option("--period", metavar="YYYY-MM", help="The period; by default the present one."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
 Limit = Annotated[
     int | None, typer.Option("--session-limit", min=0, help="Sessions a month, by contract.")

@@ -16,6 +16,7 @@ from flowstack_admin.billing import month_end_app, statement_app, subscription_a
 from flowstack_admin.client import segment
 from flowstack_admin.command_line import (
     CustomerId,
+    InPeriod,
     Json,
     Limit,
     Options,
@@ -306,9 +307,7 @@ def show_usage(context: typer.Context, customer_id: CustomerId, *, json_: Json =
 def show_alerts(
     context: typer.Context,
     customer_id: CustomerId,
-    period: Annotated[
-        str | None, typer.Option(metavar="YYYY-MM", help="The period; by default the present one.")
-    ] = None,
+    period: InPeriod = None,
     *,
     json_: Json = False,
 ) -> None:
@@ -326,9 +325,7 @@ def show_alerts(
 def audit_usage(
     context: typer.Context,
     customer_id: CustomerId,
-    period: Annotated[
-        str | None, typer.Option(metavar="YYYY-MM", help="The period; by default the present one.")
-    ] = None,
+    period: InPeriod = None,
     *,
     json_: Json = False,
 ) -> None:

@@ -8,7 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from flowstack_admin.client import AdminClient
-from flowstack_admin.command_line import Json, client_of, customer_path, output_of, reported
+from flowstack_admin.command_line import (
+    InPeriod,
+    Json,
+    client_of,
+    customer_path,
+    output_of,
+    reported,
+)
 from flowstack_admin.rendering import Output, dollars, facts, listing, note
 
 _AMOUNTS = ("revenue", "managed cost", "share", "margin", "messages", "unpriced tokens")
@@ -21,9 +28,7 @@ def show_margins(
         str | None,
         typer.Argument(metavar="[ID]", help="The customer's id; without, the report of all."),
     ] = None,
-    period: Annotated[
-        str | None, typer.Option(metavar="YYYY-MM", help="The period; by default the present one.")
-    ] = None,
+    period: InPeriod = None,
     *,
     json_: Json = False,
 ) -> None:

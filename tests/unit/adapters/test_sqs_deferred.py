@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
@@ -15,19 +13,6 @@ from flowstack_core.adapters.sqs_deferred import SqsDeferredQueue, decode_messag
 from flowstack_core.services.ports.failures import StoreContentionError
 
 URL = "http://127.0.0.1:9/requests"
-
-
-@pytest.fixture
-def client() -> Iterator[SQSClient]:
-    made = boto3.client(
-        "sqs",
-        endpoint_url="http://127.0.0.1:9",
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
-    yield made
-    made.close()
 
 
 def test_a_message_names_the_request_and_nothing_else(client: SQSClient) -> None:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
@@ -28,19 +27,6 @@ URL = "http://127.0.0.1:9/webhooks"
 LETTERS = "http://127.0.0.1:9/letters"
 EVENT = WebhookEvent("evt_1", "cus_1", "usage.alert", NOON, {"threshold": 75})
 STEP = Step("cus_1", "evt_1", 2, 3)
-
-
-@pytest.fixture
-def client() -> Iterator[SQSClient]:
-    made = boto3.client(
-        "sqs",
-        endpoint_url="http://127.0.0.1:9",
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +15,7 @@ from flowstack_core.http.authorizer import told_caps
 from flowstack_core.http.conversation_routes import conversation_app
 from flowstack_core.http.doors import doors
 from flowstack_core.http.openai_routes import openai_door
-from flowstack_core.http.resolver import entry_point, signer_of
+from flowstack_core.http.resolver import entry_point, logger, signer_of
 from flowstack_core.http.telemetry import MessageObserver
 from tests.support.fakes import World
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
@@ -183,3 +185,18 @@ class Admin:
 def admin() -> Admin:
     """An operator before anybody is a customer."""
     return Admin()
+
+
+@pytest.fixture
+def printed(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> Callable[[], str]:
+    """Return everything that was logged or printed so far, as the function writes it."""
+
+    def read() -> str:
+        formatter = logging.getLogger(logger.name).handlers[0].formatter
+        assert formatter is not None
+        lines = [formatter.format(record) for record in caplog.records]
+        return "\n".join([*lines, *capsys.readouterr()])
+
+    return read

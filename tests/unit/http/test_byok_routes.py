@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +19,7 @@ from flowstack_core.http.byok_documents import (
 )
 from flowstack_core.http.byok_routes import byok_app
 from flowstack_core.http.documents import ErrorEnvelope
-from flowstack_core.http.resolver import entry_point, logger
+from flowstack_core.http.resolver import entry_point
 from tests.support.fakes import World
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
 from tests.unit.http.conftest import ConversationApi
@@ -64,21 +63,6 @@ def world() -> World:
 @pytest.fixture
 def credentials(world: World) -> CredentialsApi:
     return CredentialsApi(world)
-
-
-@pytest.fixture
-def printed(
-    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> Callable[[], str]:
-    """Return everything that was logged or printed so far, as the function writes it."""
-
-    def read() -> str:
-        formatter = logging.getLogger(logger.name).handlers[0].formatter
-        assert formatter is not None
-        lines = [formatter.format(record) for record in caplog.records]
-        return "\n".join([*lines, *capsys.readouterr()])
-
-    return read
 
 
 def test_what_is_stored_comes_back_masked_only(credentials: CredentialsApi) -> None:

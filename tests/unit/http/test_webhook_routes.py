@@ -11,7 +11,7 @@ import pytest
 
 from flowstack_core.domain.webhooks import Delivery, Reply, WebhookEvent
 from flowstack_core.http.documents import ErrorEnvelope
-from flowstack_core.http.resolver import entry_point, logger
+from flowstack_core.http.resolver import entry_point
 from flowstack_core.http.webhook_documents import (
     AcceptedDeliveryDocument,
     DeletedWebhookDocument,
@@ -69,21 +69,6 @@ class WebhookApi:
 @pytest.fixture
 def webhooks() -> WebhookApi:
     return WebhookApi(World())
-
-
-@pytest.fixture
-def printed(
-    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> Callable[[], str]:
-    """Return everything that was logged or printed so far, as the function writes it."""
-
-    def read() -> str:
-        formatter = logging.getLogger(logger.name).handlers[0].formatter
-        assert formatter is not None
-        lines = [formatter.format(record) for record in caplog.records]
-        return "\n".join([*lines, *capsys.readouterr()])
-
-    return read
 
 
 def test_a_secret_is_shown_when_it_is_made_and_never_again(webhooks: WebhookApi) -> None:
