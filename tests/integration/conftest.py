@@ -18,7 +18,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import boto3
 import httpx
 import pytest
 
@@ -26,7 +25,7 @@ from flowstack_admin.client import AdminClient
 from local_stack.connection import Connection
 from local_stack.stack import LocalStack
 from tests.support.converse_server import ConverseServer
-from tests.support.emulator import REGION, ROOT
+from tests.support.emulator import ROOT, aws_client
 from tests.support.faulty_dynamodb import Faults, FaultyDynamoDB
 from tests.support.least_privilege import Observed, Trail, granted
 from tests.support.permissions import deployed_permissions
@@ -169,6 +168,10 @@ class Stack:
         assert audit["counted"] == sessions, audit
         assert audit["held"] == held, audit
 
+    def client(self, service: Any) -> Any:
+        """Return a client of one of the emulator's services."""
+        return aws_client(service, self.connection.endpoint_url)
+
     def asked(self, marker: str) -> int:
         """Return how many model calls had the marker in their messages."""
         return len(self.bedrock.calls(marker))
@@ -176,13 +179,7 @@ class Stack:
 
 def store_signing_secret(endpoint_url: str) -> None:
     """Keep the secret of the payments' webhook where the operator would."""
-    client = boto3.client(
-        "secretsmanager",
-        endpoint_url=endpoint_url,
-        region_name=REGION,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+    client = aws_client("secretsmanager", endpoint_url)
     client.create_secret(Name=SIGNING_SECRET, SecretString=f"{SECRET}\n")
 
 

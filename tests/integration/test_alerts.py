@@ -7,11 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import boto3
 import pytest
 
 from tests.integration.conftest import Customer, Stack, at_once, wait_until
-from tests.support.emulator import REGION
 
 LIMIT = 20
 REACHED = {75: 15, 90: 18, 95: 19}
@@ -44,18 +42,12 @@ class Emulator:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.sqs, self.sns, self.bus = self.client("sqs"), self.client("sns"), self.client("events")
-        self.dynamodb, self.lambdas = self.client("dynamodb"), self.client("lambda")
-
-    def client(self, service: Any) -> Any:
-        """Return a client of one of the emulator's services."""
-        return boto3.client(
-            service,
-            endpoint_url=self.stack.connection.endpoint_url,
-            region_name=REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+        self.sqs, self.sns, self.bus = (
+            self.stack.client("sqs"),
+            self.stack.client("sns"),
+            self.stack.client("events"),
         )
+        self.dynamodb, self.lambdas = self.stack.client("dynamodb"), self.stack.client("lambda")
 
     def _queue(self, name: str) -> tuple[str, str]:
         url = self.sqs.create_queue(QueueName=name)["QueueUrl"]

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import boto3
 import httpx
 import pytest
 from botocore.credentials import Credentials
@@ -45,13 +44,7 @@ def filled(path: str, **names: str) -> str:
 @pytest.fixture(scope="module")
 def keyed_routes(deployed: Stack) -> list[tuple[str, str]]:
     """Method and path of every route for customers that the gateway has."""
-    client = boto3.client(
-        "apigateway",
-        endpoint_url=deployed.connection.endpoint_url,
-        region_name=REGION,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+    client = deployed.client("apigateway")
     found = list(OPENAI)
     (api,) = client.get_rest_apis()["items"]
     for resource in client.get_resources(restApiId=api["id"], limit=500, embed=["methods"])[

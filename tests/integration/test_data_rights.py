@@ -10,7 +10,6 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 
 from flowstack_admin.failures import RefusedError
@@ -72,13 +71,7 @@ def exported(stack: Stack, customer: Customer) -> dict[str, bytes]:
 
 def everything(stack: Stack) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield every item of every table, which nothing but a test may do."""
-    client = boto3.client(
-        "dynamodb",
-        endpoint_url=stack.connection.endpoint_url,
-        region_name=stack.connection.region,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+    client = stack.client("dynamodb")
     for role, table in stack.connection.tables.items():
         for page in client.get_paginator("scan").paginate(TableName=table):
             for item in page["Items"]:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import httpx
 from mypy_boto3_lambda import LambdaClient
 
@@ -24,13 +23,7 @@ LATER = {"Prefer": "respond-async"}
 
 @contextmanager
 def lambda_client(stack: Stack) -> Iterator[LambdaClient]:
-    client = boto3.client(
-        "lambda",
-        endpoint_url=stack.connection.endpoint_url,
-        region_name=stack.connection.region,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+    client = stack.client("lambda")
     yield client
     client.close()
 

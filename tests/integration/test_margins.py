@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 import pytest
 
 from flowstack_admin.failures import RefusedError
@@ -20,24 +19,12 @@ from flowstack_core.domain.quota import PeriodUsage
 from flowstack_core.domain.rollups import DaySlice, Route, Talk
 from flowstack_core.domain.subscriptions import Subscription, Terms
 from tests.integration.conftest import MODEL, Stack, wait_until
-from tests.support.emulator import REGION
 
 HAIKU = Route(managed=True, provider="bedrock", model=MODEL)
 OWN = replace(HAIKU, managed=False)
 NEW = replace(HAIKU, model="claude-of-next-year")
 MILLION = Talk(7, 1_000_000, 1_000_000)
 """What comes to $6.60 on Haiku, called from the US."""
-
-
-def client(stack: Stack, service: Any) -> Any:
-    """Return a client of one of the emulator's services."""
-    return boto3.client(
-        service,
-        endpoint_url=stack.connection.endpoint_url,
-        region_name=REGION,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
 
 
 def talked(stack: Stack, *parts: tuple[Route, Talk]) -> str:
@@ -47,7 +34,7 @@ def talked(stack: Stack, *parts: tuple[Route, Talk]) -> str:
     counter = PeriodUsage.opened(
         Subscription(customer_id, Terms.of(Tier.STARTER), version=1), Period.containing(now)
     )
-    dynamodb, table = client(stack, "dynamodb"), stack.connection.tables["usage"]
+    dynamodb, table = stack.client("dynamodb"), stack.connection.tables["usage"]
     dynamodb.put_item(TableName=table, Item=encode_usage(replace(counter, sessions_used=1)))
     for route, talk in parts:
         part = DaySlice(now.date(), "agent#1", route, 1, talk)
@@ -87,7 +74,7 @@ def test_f2_a_customers_margin_is_what_it_pays_less_what_its_managed_models_cost
 def test_f2_the_schedules_call_makes_a_report_of_everybody(stack: Stack) -> None:
     dear = [talked(stack, (HAIKU, MILLION + MILLION + MILLION)) for _ in range(3)]
     cheap = talked(stack, (HAIKU, MILLION))
-    answer = client(stack, "lambda").invoke(
+    answer = stack.client("lambda").invoke(
         FunctionName=stack.connection.functions["margins"],
         Qualifier="live",
         Payload=json.dumps({"task": "ensure"}),
@@ -103,7 +90,7 @@ def test_f2_the_schedules_call_makes_a_report_of_everybody(stack: Stack) -> None
     assert sum(tier["managed_cost"] for tier in first["tiers"]) == pytest.approx(
         first["totals"]["managed_cost"], abs=0.02
     )
-    sqs = client(stack, "sqs")
+    sqs = stack.client("sqs")
     queue = sqs.get_queue_url(QueueName="FlowStack-local-margins")["QueueUrl"]
     again = {"period": first["period"], "day": first["as_of"][:10], "step": 0}
     sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(again))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from aws_cdk import Environment
 from aws_cdk.assertions import Template
@@ -34,19 +33,9 @@ class Watch:
     stack: Stack
     began: int = field(default_factory=lambda: int(time.time() * 1000))
 
-    def client(self, service: Any) -> Any:
-        """Return a client of one of the emulator's services."""
-        return boto3.client(
-            service,
-            endpoint_url=self.stack.connection.endpoint_url,
-            region_name=self.stack.connection.region,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
-
     def alarms(self) -> list[dict[str, Any]]:
         """Return all alarms as they were deployed."""
-        pages = self.client("cloudwatch").get_paginator("describe_alarms").paginate()
+        pages = self.stack.client("cloudwatch").get_paginator("describe_alarms").paginate()
         return [
             alarm
             for page in pages
@@ -62,7 +51,7 @@ class Watch:
     def written(self, function: str = "conversation") -> Measured:
         """Return what a function wrote."""
         group = f"/aws/lambda/{self.stack.connection.functions[function]}"
-        pages = self.client("logs").get_paginator("filter_log_events")
+        pages = self.stack.client("logs").get_paginator("filter_log_events")
         return measured(
             event["message"]
             for page in pages.paginate(logGroupName=group, startTime=self.began)
@@ -187,7 +176,7 @@ def test_a_customer_that_is_refused_time_and_again_rings(
 
 
 def test_the_reconciliation_writes_what_its_alarms_look_at(watch: Watch, stack: Stack) -> None:
-    answer = watch.client("lambda").invoke(
+    answer = watch.stack.client("lambda").invoke(
         FunctionName=stack.connection.functions["month_end"],
         Qualifier="live",
         Payload=json.dumps({"task": "ensure"}),
@@ -204,7 +193,7 @@ def test_the_reconciliation_writes_what_its_alarms_look_at(watch: Watch, stack: 
 @pytest.fixture
 def impatient(watch: Watch) -> Iterator[tuple[Any, str]]:
     """The queue of pages, delivering a message again after a second."""
-    sqs = watch.client("sqs")
+    sqs = watch.stack.client("sqs")
     url = sqs.get_queue_url(QueueName=f"{PREFIX}closes")["QueueUrl"]
     before = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "1"})
@@ -232,10 +221,10 @@ def test_a_poisoned_message_rings(watch: Watch, impatient: tuple[Any, str]) -> N
 
 
 def test_alarms_look_at_queues_and_functions_that_were_deployed(watch: Watch) -> None:
-    queues = watch.client("sqs").list_queues(QueueNamePrefix=PREFIX)["QueueUrls"]
+    queues = watch.stack.client("sqs").list_queues(QueueNamePrefix=PREFIX)["QueueUrls"]
     functions = [
         function["FunctionName"]
-        for page in watch.client("lambda").get_paginator("list_functions").paginate()
+        for page in watch.stack.client("lambda").get_paginator("list_functions").paginate()
         for function in page["Functions"]
         if function["FunctionName"].startswith(PREFIX)
     ]
@@ -252,7 +241,7 @@ def test_a_request_is_found_by_the_id_that_its_caller_was_given(watch: Watch, st
     group = f"/aws/lambda/{stack.connection.functions['conversation']}"
 
     def lines() -> list[dict[str, Any]]:
-        pages = watch.client("logs").get_paginator("filter_log_events")
+        pages = watch.stack.client("logs").get_paginator("filter_log_events")
         messages = (
             event["message"]
             for page in pages.paginate(logGroupName=group, startTime=watch.began)

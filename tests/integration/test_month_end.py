@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-import boto3
 import pytest
 
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore
@@ -24,7 +23,6 @@ from flowstack_core.domain.subscriptions import Subscription, Terms
 from flowstack_core.services.ports.accounts import AuditRecord
 from flowstack_core.services.ports.accounts import Customer as Account
 from tests.integration.conftest import Stack, wait_until
-from tests.support.emulator import REGION
 
 CUSTOMERS = 2 * CUSTOMERS_PER_PAGE + 10
 LAST = Period.containing(datetime.now(UTC)).previous()
@@ -40,19 +38,9 @@ class MonthEnd:
     heard: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)
 
-    def client(self, service: Any) -> Any:
-        """Return a client of one of the emulator's services."""
-        return boto3.client(
-            service,
-            endpoint_url=self.stack.connection.endpoint_url,
-            region_name=REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
-
     def __post_init__(self) -> None:
-        self.sqs, self.bus = self.client("sqs"), self.client("events")
-        self.lambdas, self.dynamodb = self.client("lambda"), self.client("dynamodb")
+        self.sqs, self.bus = self.stack.client("sqs"), self.stack.client("events")
+        self.lambdas, self.dynamodb = self.stack.client("lambda"), self.stack.client("dynamodb")
         self.steps = self.url("steps")
         self.closes = self.url("closes")
         self.dead_letters = self.url("closes-dead-letters")

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
-
 from tests.integration.conftest import MODEL, Customer, Stack, wait_until
 from tests.support.traces import streamed_records
 
@@ -26,19 +24,9 @@ def history(customer: Customer, **query: str) -> dict[str, Any]:
     return document
 
 
-def client_of(stack: Stack, service: Any) -> Any:
-    return boto3.client(
-        service,
-        endpoint_url=stack.connection.endpoint_url,
-        region_name=stack.connection.region,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
-
-
 def streamed_heads(stack: Stack, customer: Customer) -> Iterator[dict[str, Any]]:
     """Yield the changes of a customer's sessions, from the stream itself."""
-    streams = client_of(stack, "dynamodbstreams")
+    streams = stack.client("dynamodbstreams")
     table = stack.connection.tables["sessions"]
     (found,) = streams.list_streams(TableName=table)["Streams"]
     for record in streamed_records(streams, found["StreamArn"]):
@@ -69,7 +57,7 @@ def test_conversations_are_in_the_history_within_seconds_and_once(stack: Stack) 
 
     records = list(streamed_heads(stack, customer))
     assert len(records) >= 10
-    replayed = client_of(stack, "lambda").invoke(
+    replayed = stack.client("lambda").invoke(
         FunctionName=f"{stack.connection.functions['rollups']}:live",
         Payload=json.dumps({"Records": records[::-1] + records}, default=str),
     )

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 import pytest
 from mypy_boto3_sqs import SQSClient
 from standardwebhooks import WebhookVerificationError
@@ -31,13 +30,7 @@ def server() -> Iterator[WebhookServer]:
 
 @pytest.fixture
 def sqs(stack: Stack) -> Iterator[SQSClient]:
-    client: SQSClient = boto3.client(
-        "sqs",
-        endpoint_url=stack.connection.endpoint_url,
-        region_name=stack.connection.region,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+    client: SQSClient = stack.client("sqs")
     yield client
     client.close()
 

@@ -75,6 +75,17 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError("the emulator did not start")
 
 
+def aws_client(service: Any, url: str) -> Any:
+    """Return a client of one of the emulator's services."""
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+
+
 def dynamodb_client(url: str) -> DynamoDBClient:
     """Return a client as the hot path has it: without retries of its own."""
     return boto3.client(

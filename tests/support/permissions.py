@@ -17,9 +17,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import unquote
 
-import boto3
-
-from tests.support.emulator import REGION
+from tests.support.emulator import aws_client
 
 APP = re.compile(r"\bapp/(flowstack\.\w+)")
 _DEPLOYED_TABLE = re.compile(
@@ -149,13 +147,7 @@ def _deployed_policies(endpoint_url: str) -> Mapping[str, Sequence[Any]]:
     """Return the policies of every deployed function's role, by what it calls itself."""
 
     def client(service: str) -> Any:
-        return boto3.client(  # type: ignore[call-overload]
-            service,
-            endpoint_url=endpoint_url,
-            region_name=REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
+        return aws_client(service, endpoint_url)
 
     functions, iam = client("lambda"), client("iam")
     found: dict[str, list[Any]] = {}

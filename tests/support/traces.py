@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import boto3
-
 from local_stack.connection import Connection
+from tests.support.emulator import aws_client
 
 
 class Traces:
@@ -77,13 +76,7 @@ class Traces:
         yield self._emulator_log.read_bytes()
 
     def _client(self, service: Any) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=self._connection.endpoint_url,
-            region_name=self._connection.region,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
+        return aws_client(service, self._connection.endpoint_url)
 
 
 def streamed_records(streams: Any, arn: str) -> Iterator[Any]:
@@ -128,3 +121,6 @@ def _flat(value: Any) -> Iterator[bytes]:
             yield zlib.decompress(raw)
         with suppress(NotBase64, ValueError, zlib.error):
             yield zlib.decompress(b64decode(raw, validate=True))
+
+
+# FIX

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError, HTTPClientError
-from botocore.exceptions import ConnectionError as BotoConnectionError
+from botocore.exceptions import ClientError
 
+from flowstack_core.adapters.contention import contention_by
 from flowstack_core.services.ports.failures import StoreContentionError
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ Item = Mapping[str, Any]
 
 _INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
-_SERVER_ERROR = 500
 _BATCH_GET = 100
 
 _CONTENTION_CODES = frozenset(
@@ -122,19 +121,9 @@ def unescaped(part: str) -> str:
     return part.replace("%23", "#").replace("%25", "%")
 
 
-@contextmanager
-def contention() -> Iterator[None]:
+def contention() -> AbstractContextManager[None]:
     """Turn the failures that repeating may mend into `StoreContentionError`."""
-    try:
-        yield
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        if code in _CONTENTION_CODES or status >= _SERVER_ERROR:
-            raise StoreContentionError(code) from error
-        raise
-    except (BotoConnectionError, HTTPClientError) as error:
-        raise StoreContentionError(type(error).__name__) from error
+    return contention_by(_CONTENTION_CODES)
 
 
 def failed_condition(error: ClientError) -> Item | None:

@@ -5,16 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError, HTTPClientError
-from botocore.exceptions import ConnectionError as BotoConnectionError
-
-from flowstack_core.services.ports.failures import StoreContentionError
+from flowstack_core.adapters.sqs_contention import contention
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-
-_SERVER_ERROR = 500
-_THROTTLED = frozenset({"RequestThrottled", "ThrottlingException", "ServiceUnavailable"})
 
 
 class SqsDeferredQueue:
@@ -27,16 +21,8 @@ class SqsDeferredQueue:
     def send(self, customer_id: str, request_id: str) -> None:
         """Have the request run."""
         body = encode_message(customer_id, request_id)
-        try:
+        with contention():
             self._client.send_message(QueueUrl=self._queue_url, MessageBody=body)
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-            if code in _THROTTLED or status >= _SERVER_ERROR:
-                raise StoreContentionError(code) from error
-            raise
-        except (BotoConnectionError, HTTPClientError) as error:
-            raise StoreContentionError(type(error).__name__) from error
 
 
 def encode_message(customer_id: str, request_id: str) -> str:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError, HTTPClientError
-from botocore.exceptions import ConnectionError as BotoConnectionError
-
 from flowstack_core.adapters.dynamodb_codec import decode_instant, encode_instant
+from flowstack_core.adapters.sqs_contention import contention
 from flowstack_core.domain.webhooks import Step, WebhookEvent
-from flowstack_core.services.ports.failures import StoreContentionError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -22,8 +17,6 @@ _LONGEST_DELAY_SECONDS = 900
 """SQS delays a message for 15 minutes at most; a step that comes too early asks again."""
 
 _BATCH = 10
-_SERVER_ERROR = 500
-_THROTTLED = frozenset({"RequestThrottled", "ThrottlingException", "ServiceUnavailable"})
 
 
 class MalformedMessageError(ValueError):
@@ -109,7 +102,7 @@ class SqsWebhookOutbox:
         self._put(encode_event(event))
 
     def _put(self, body: str, delay_seconds: int = 0) -> None:
-        with _contention():
+        with contention():
             self._client.send_message(
                 QueueUrl=self._queue_url, MessageBody=body, DelaySeconds=delay_seconds
             )
@@ -136,7 +129,7 @@ class SqsWebhookQueue(SqsWebhookOutbox):
 
     def give_up(self, step: Step, reason: str) -> None:
         """Put a step among the dead letters, with the reason."""
-        with _contention():
+        with contention():
             self._client.send_message(
                 QueueUrl=self._dead_letters_url,
                 MessageBody=encode_step(step),
@@ -162,18 +155,3 @@ class SqsWebhookQueue(SqsWebhookOutbox):
                 )
             moved += len(letters)
         return moved
-
-
-@contextmanager
-def _contention() -> Iterator[None]:
-    """Turn the failures that repeating may mend into `StoreContentionError`."""
-    try:
-        yield
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        if code in _THROTTLED or status >= _SERVER_ERROR:
-            raise StoreContentionError(code) from error
-        raise
-    except (BotoConnectionError, HTTPClientError) as error:
-        raise StoreContentionError(type(error).__name__) from error
