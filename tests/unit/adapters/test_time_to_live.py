@@ -19,17 +19,17 @@ from tests.support.fakes import NOON, NOVEMBER
 CONVERSATION = Conversation("cus_1", "agent", "default")
 
 
-def joined(now: datetime) -> dict[str, Any]:
+def joined(now: datetime) -> Any:
     attempt = Attempt(CONVERSATION, "att_1", now, now + timedelta(seconds=34), managed=True)
     return join_session("sessions", attempt)["ExpressionAttributeValues"][":ttl"]
 
 
-def started(now: datetime) -> dict[str, Any]:
+def started(now: datetime) -> Any:
     session = Session("ses_1", CONVERSATION, NOVEMBER, now, now)
     return put_head("sessions", session)["Put"]["Item"]["ttl"]
 
 
-def settled(now: datetime) -> dict[str, Any]:
+def settled(now: datetime) -> Any:
     session = Session("ses_1", CONVERSATION, NOVEMBER, NOON, NOON)
     route = Route(managed=True, provider="bedrock", model="nova-lite")
     settlement = Settlement(session, "att_1", now, route, TokenUsage(1, 1))
