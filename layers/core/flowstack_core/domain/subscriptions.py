@@ -231,8 +231,6 @@ def schedule_downgrade(subscription: Subscription, tier: Tier, now: datetime) ->
     period = Period.containing(now)
     settled = _changing(subscription, period)
     current, waiting = settled.terms, settled.pending
-    if tier.rank > current.tier.rank:
-        raise _not_self_service(tier, current.tier)
     if tier is current.tier:
         raise ConflictError(
             f"You are already on the {tier.value} plan.",
