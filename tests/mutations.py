@@ -36,6 +36,7 @@ MARGIN = f"{_CORE}/domain/margin.py"
 MARGINS = f"{_CORE}/services/margins.py"
 DYNAMODB_MARGINS = f"{_CORE}/adapters/dynamodb_margins.py"
 SUBSCRIPTIONS = f"{_CORE}/domain/subscriptions.py"
+SUBSCRIPTION_SERVICE = f"{_CORE}/services/subscriptions.py"
 IDEMPOTENCY = f"{_CORE}/domain/idempotency.py"
 PERIODS = f"{_CORE}/domain/periods.py"
 PROVIDERS = f"{_CORE}/domain/providers.py"
@@ -46,6 +47,7 @@ BYOK = f"{_CORE}/services/byok.py"
 STORED_CREDENTIALS = f"{_CORE}/domain/stored_credentials.py"
 EXPIRY = f"{_CORE}/services/expiry.py"
 DYNAMODB_SESSIONS = f"{_CORE}/adapters/dynamodb_sessions.py"
+DYNAMODB_CODEC = f"{_CORE}/adapters/dynamodb_codec.py"
 ROLLUPS = f"{_CORE}/services/rollups.py"
 ROLLUP_STREAM = f"{_CORE}/events/rollup_stream.py"
 DYNAMODB_ROLLUPS = f"{_CORE}/adapters/dynamodb_rollups.py"
@@ -279,6 +281,14 @@ MUTATIONS = (
         ),
         CONTRACT,
         "test_s2_a_follow_up_at_29_59_999999_goes_on_and_one_at_30_00_does_not",
+    ),
+    _mutation(
+        "S2",
+        "on DynamoDB: a session's time to live is cut to the second before its end",
+        DYNAMODB_CODEC,
+        ("return number(ceil(moment.timestamp()))", "return number(int(moment.timestamp()))"),
+        "tests/unit/adapters/test_time_to_live.py",
+        "test_s2_no_session_is_deleted_in_the_last_second_of_its_thirty_minutes",
     ),
     _mutation(
         "S3",
@@ -713,6 +723,23 @@ MUTATIONS = (
         "test_p1_usage_shows_an_upgrade_that_the_counter_has_not_seen",
     ),
     _mutation(
+        "P1",
+        "a change that was decided after midnight leaves the month before it open",
+        SUBSCRIPTION_SERVICE,
+        (
+            (
+                "now = self._clocks.for_customer(customer_id).now()\n"
+                "            self._closings.close_due(customer_id)\n"
+            ),
+            (
+                "self._closings.close_due(customer_id)\n"
+                "            now = self._clocks.for_customer(customer_id).now()\n"
+            ),
+        ),
+        f"{OF_SERVICES}test_subscriptions.py",
+        "test_p5_a_change_around_midnight_is_paid_for_in_the_months_it_was_granted_in",
+    ),
+    _mutation(
         "P2",
         "a downgrade takes effect at once",
         SUBSCRIPTIONS,
@@ -761,8 +788,8 @@ MUTATIONS = (
         "a cancellation never takes effect",
         SUBSCRIPTIONS,
         (
-            "period >= self.pending.effective_period:\n            return self.pending.terms",
-            "period >= self.pending.effective_period:\n            return self.terms",
+            "terms, waiting = waiting.terms, waiting.followed_by",
+            "waiting = waiting.followed_by",
         ),
         RULES_OF_PLANS,
         "test_p3_after_a_cancellation_service_goes_on_until_the_period_ends",
@@ -815,7 +842,7 @@ MUTATIONS = (
         "P6",
         "a customer moves itself up",
         SUBSCRIPTIONS,
-        ("    if tier.rank > current.tier.rank:", "    if False:"),
+        ("if tier.rank > granted.tier.rank:", "if False:"),
         CHANGES,
         "test_p6_a_customer_cannot_raise_its_own_tier",
         "test_every_order_of_four_acts_does_what_the_rules_say",
@@ -833,7 +860,7 @@ MUTATIONS = (
         "P6",
         "a customer softens a downgrade that others scheduled",
         SUBSCRIPTIONS,
-        ("if covers is not None and tier.rank > covers.terms.tier.rank:", "if False:"),
+        ("if tier.rank > granted.tier.rank:", "if tier.rank > current.tier.rank:"),
         CHANGES,
         "test_p6_a_customer_cannot_soften_what_others_scheduled",
         "test_every_order_of_four_acts_does_what_the_rules_say",
@@ -873,9 +900,26 @@ MUTATIONS = (
         "Payments",
         "every failed collection begins the grace anew",
         PAYMENTS,
-        ("standing.failures[0] + GRACE", "standing.failures[-1] + GRACE"),
+        ("for failure in self.failures[:1]]", "for failure in self.failures[-1:]]"),
         "tests/unit/domain/test_payments.py",
         "test_failing_again_does_not_begin_the_grace_anew",
+    ),
+    _mutation(
+        "Payments",
+        "what others had scheduled is forgotten when a payment fails",
+        SUBSCRIPTIONS,
+        ("return replace(change, covers=waiting)", "return change"),
+        "tests/unit/domain/test_payments.py",
+        "test_what_others_had_scheduled_outlives_a_failure_that_is_made_up_for",
+    ),
+    _mutation(
+        "Payments",
+        "a plan that is going to end keeps a smaller one from taking over before",
+        SUBSCRIPTIONS,
+        ("if own or waiting.effective_period < change.effective_period:", "if own:"),
+        "tests/unit/domain/test_payments.py",
+        "test_p2_a_smaller_plan_that_is_going_to_end_waits_for_its_month_and_ends_in_another",
+        "test_p2_a_smaller_plan_that_cannot_be_collected_is_not_the_larger_one_for_another_month",
     ),
     _mutation(
         "Payments",

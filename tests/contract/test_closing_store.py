@@ -332,7 +332,8 @@ def test_adjustments_that_moved_while_they_were_stated_are_stated_anew(
 def test_a_change_that_covers_another_is_read_as_it_was_written(customers: Customers) -> None:
     who = customers.create(Tier.PROFESSIONAL)
     before = customers.subscription(who)
-    below = PendingChange(Terms.of(Tier.STARTER), DECEMBER, Origin.PAYMENT)
+    last = PendingChange(Terms.of(Tier.FREE), DECEMBER.next(), Origin.PAYMENT)
+    below = PendingChange(Terms.of(Tier.STARTER), DECEMBER, Origin.PAYMENT, last)
     pending = PendingChange(Terms.of(Tier.FREE), DECEMBER, Origin.CUSTOMER, below)
     after = replace(before, pending=pending, version=2)
     assert customers.change(who, after)

@@ -70,6 +70,18 @@ def test_a_standing_that_moved_on_is_not_replaced(
     assert payments.standing(bare.subscription_id) == full
 
 
+def test_a_customer_that_became_known_meanwhile_is_not_forgotten(
+    payments: PaymentStore, bare: Standing
+) -> None:
+    # The event that was told first comes again when its payer is known: it says nothing else new.
+    linked, late = replace(bare, customer_id="cus_1"), replace(bare, told_by="evt_2")
+    payments.replace_standing(None, bare)
+    assert payments.replace_standing(bare, linked)
+    assert not payments.replace_standing(bare, late)
+    assert payments.standing(bare.subscription_id) == linked
+    assert payments.replace_standing(linked, replace(late, customer_id="cus_1"))
+
+
 def test_replacing_again_after_a_lost_answer_says_that_it_was_done(
     payments: PaymentStore, bare: Standing, full: Standing
 ) -> None:

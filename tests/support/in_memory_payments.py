@@ -27,7 +27,7 @@ class InMemoryPaymentStore:
             found = self.standings.get(after.subscription_id)
             if found == after:
                 return True
-            if (found and found.told_by) != (before and before.told_by):
+            if _version(found) != _version(before):
                 return False
             self.standings[after.subscription_id] = after
             return True
@@ -54,3 +54,7 @@ class InMemoryPaymentStore:
     def governing(self, customer_id: str) -> Governing | None:
         """Return which subscription decides the customer's plan."""
         return self.decisive.get(customer_id)
+
+
+def _version(standing: Standing | None) -> tuple[str, bool] | None:
+    return None if standing is None else (standing.told_by, standing.customer_id is None)

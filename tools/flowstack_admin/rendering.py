@@ -131,9 +131,10 @@ def subscription_rows(subscription: dict[str, Any]) -> list[tuple[str, object]]:
         ("price a month", dollars(subscription["price_usd"])),
     ]
     pending = subscription["pending_change"]
-    if pending is not None:
+    while pending is not None:
         terms = f"{_terms(pending)} (by the {pending['origin']})"
         rows.append(("from " + pending["effective_at"], terms))
+        pending = pending.get("followed_by")
     return rows
 
 

@@ -38,6 +38,7 @@ export function planPanel(api, places, changed) {
 /** @param {any} subscription */
 function terms(subscription) {
   const pending = subscription.pending_change;
+  const next = pending?.followed_by;
   return [
     h(
       "p",
@@ -53,6 +54,7 @@ function terms(subscription) {
         pending.kind === "cancellation"
           ? `Cancelled: the plan goes on until ${moment(pending.effective_at)}, and is Free from then on.`
           : `From ${moment(pending.effective_at)} on: ${capital(pending.tier)}, ${plural(pending.session_limit, "session")} for ${money(pending.price_usd)} a month.`,
+        next && ` Then, from ${moment(next.effective_at)} on, ${capital(next.tier)}.`,
       ),
   ];
 }

@@ -348,10 +348,11 @@ class Plan(Document):
 
 
 class PendingChange(Document):
-    """What waits for the end of the period."""
+    """What waits for the end of a period, and what takes over after it, if anything does."""
 
     tier: str
     effective_at: datetime | None = None
+    followed_by: PendingChange | None = None
 
 
 class Subscription(Document):

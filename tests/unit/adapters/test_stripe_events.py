@@ -288,6 +288,16 @@ def test_every_unit_of_a_contract_is_paid_for() -> None:
     assert terms.price_cents == 150_000
 
 
+def test_what_none_is_bought_of_is_not_bought() -> None:
+    prices = [price("flowstack_starter"), price("support"), price("flowstack_enterprise")]
+    event = json.loads(subscription(prices=prices))
+    items = event["data"]["object"]["items"]["data"]
+    items[1]["quantity"] = items[2]["quantity"] = 0
+    assert terms_of(json.dumps(event)) == Terms.of(Tier.STARTER)
+    items[0]["quantity"] = 0
+    assert read(json.dumps(event)) == NotForUs(event["id"], "no_tier")
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -176,6 +176,18 @@ def test_the_subscription_is_shown_shrunk_cancelled_and_kept(shell: Shell, api: 
     assert shell.json("subscription", "show")["pending_change"]["tier"] == "free"
 
 
+def test_all_that_waits_is_shown(shell: Shell, api: FakeApi) -> None:
+    after = {"tier": "free", "effective_at": "2027-01-01T00:00:00.000Z"}
+    api.pending = {
+        "tier": "starter",
+        "effective_at": "2026-12-01T00:00:00.000Z",
+        "followed_by": after,
+    }
+    said = shell("subscription", "show").stdout
+    assert "starter from 2026-12-01" in said
+    assert "free from 2027-01-01" in said
+
+
 def test_alerts_are_shown_and_chosen(shell: Shell, api: FakeApi) -> None:
     said = shell("alerts", "show").stdout
     for part in ("75 %, 90 %, 95 %", "2026-11", "2026-11-20 09:30 UTC", "750", "1,000"):

@@ -276,6 +276,50 @@ def test_a_customer_who_leaves_is_not_kept_by_a_failed_payment() -> None:
     assert found.pending == PendingChange(FREE, DECEMBER, Origin.CUSTOMER, pending_free(JANUARY))
 
 
+def test_p2_a_smaller_plan_that_is_going_to_end_waits_for_its_month_and_ends_in_another() -> None:
+    ending = said(PAID, tier=Tier.STARTER, ends_at=at("2026-12-10T00:00:00"))
+    found = after(on(Tier.PROFESSIONAL), ending)
+    tiers = [found.terms_in(each).tier for each in (NOVEMBER, DECEMBER, JANUARY)]
+    assert tiers == [Tier.PROFESSIONAL, Tier.STARTER, Tier.FREE]
+
+
+def test_p2_a_smaller_plan_that_cannot_be_collected_is_not_the_larger_one_for_another_month() -> (
+    None
+):
+    late = at("2026-11-28T00:00:00")
+    smaller = said(PAID, tier=Tier.STARTER)
+    for events in ((smaller, failed(late, "evt_2")), (failed(late, "evt_2"), smaller)):
+        found = after(on(Tier.PROFESSIONAL), *events, now=late)
+        tiers = [found.terms_in(each).tier for each in (NOVEMBER, DECEMBER, JANUARY)]
+        assert tiers == [Tier.PROFESSIONAL, Tier.STARTER, Tier.FREE]
+
+
+@pytest.mark.parametrize("failed_on", ["2026-11-15T13:00:00", "2026-11-28T00:00:00"])
+@pytest.mark.parametrize("tier", [Tier.STARTER, Tier.FREE])
+def test_what_others_had_scheduled_outlives_a_failure_that_is_made_up_for(
+    tier: Tier, failed_on: str
+) -> None:
+    now = at(failed_on)
+    first, grace = said(PAID, tier=Tier.PROFESSIONAL), failed(now, "evt_2")
+    again = said(PAID, now + SECOND, Tier.PROFESSIONAL, event_id="evt_3")
+    for waiting in (
+        schedule_downgrade(on(Tier.PROFESSIONAL), tier, NOON),
+        change_terms(on(Tier.PROFESSIONAL), Terms.of(tier), NOON),
+    ):
+        failing = after(waiting, first, grace, now=now)
+        assert failing.terms_in(DECEMBER).tier.rank <= tier.rank
+        assert failing.terms_in(JANUARY) == FREE
+        forgiven = after(failing, first, grace, again, now=now)
+        assert forgiven.pending == waiting.pending
+
+
+def test_a_cancellation_outlives_words_about_a_smaller_plan() -> None:
+    smaller = said(PAID, tier=Tier.STARTER)
+    leaving = cancel(after(on(Tier.PROFESSIONAL), smaller), NOON)
+    again = said(PAID, NOON + SECOND, Tier.STARTER, event_id="evt_2")
+    assert after(leaving, smaller, again).pending == leaving.pending
+
+
 def test_on_free_there_is_nothing_to_lose() -> None:
     for event in (said(ENDED), said(FAILING)):
         assert after(on(Tier.FREE), event).pending is None

@@ -154,7 +154,7 @@ def test_f2_the_price_is_that_of_the_place_where_the_model_is_called() -> None:
     ids=["passed on", "another provider's", "before the first price"],
 )
 def test_what_has_no_price_costs_nothing_known_rather_than_nothing(route: Route, day: date) -> None:
-    assert prices.price_of(route, day) is None
+    assert default_prices().price_of(route, day) is None
     assert prices.cost(route, Talk(1, 10, 10), day) is None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from flowstack_core.domain.closing import close_period
@@ -66,10 +68,58 @@ def test_p2_a_customer_s_own_cancellation_stays_on_top_of_a_later_one() -> None:
     assert undo(waiting, NOON).pending == PendingChange(FREE, january, Origin.PAYMENT)
 
 
-def test_a_customer_s_own_change_that_keeps_more_gives_way() -> None:
+def test_a_customer_s_own_change_that_keeps_more_gives_way_until_the_other_is_withdrawn() -> None:
     milder = schedule_downgrade(on(Tier.PROFESSIONAL), Tier.STARTER, NOON)
     waiting = schedule_for(milder, FREE, DECEMBER, NOON, Origin.PAYMENT)
-    assert waiting.pending == PendingChange(FREE, DECEMBER, Origin.PAYMENT)
+    assert waiting.terms_in(DECEMBER) == FREE
+    assert (waiting.settled(DECEMBER).terms, waiting.settled(DECEMBER).pending) == (FREE, None)
+    assert withdraw(waiting, NOON, Origin.PAYMENT).pending == milder.pending
+
+
+@pytest.mark.parametrize("origin", Origin)
+def test_p2_what_comes_earlier_is_followed_by_what_comes_later(origin: Origin) -> None:
+    january, starter = DECEMBER.next(), Terms.of(Tier.STARTER)
+    smaller = schedule_for(on(Tier.PROFESSIONAL), starter, DECEMBER, NOON, origin)
+    waiting = schedule_for(smaller, FREE, january, NOON, Origin.PAYMENT)
+    terms = [waiting.terms_in(each).tier for each in (NOVEMBER, DECEMBER, january)]
+    assert terms == [Tier.PROFESSIONAL, Tier.STARTER, Tier.FREE]
+    closing = close_period(waiting, NOVEMBER, None, {}, DECEMBER.start)
+    assert closing.subscription is not None
+    _, settled = closing.subscription
+    last = PendingChange(FREE, january, Origin.PAYMENT)
+    assert (settled.terms, settled.pending) == (starter, last)
+    assert waiting.settled(january) == replace(waiting, terms=FREE, pending=None, version=4)
+
+
+def test_what_comes_later_and_leads_higher_never_raises_what_came_before() -> None:
+    cancelled = cancel(on(Tier.PROFESSIONAL), NOON)
+    january = DECEMBER.next()
+    waiting = schedule_for(cancelled, Terms.of(Tier.STARTER), january, NOON, Origin.PAYMENT)
+    assert waiting.terms_in(january) == FREE
+    assert undo(waiting, NOON).terms_in(january) == Terms.of(Tier.STARTER)
+
+
+def test_what_is_hidden_in_its_own_period_hides_nothing_of_a_later_one() -> None:
+    january = DECEMBER.next()
+    milder = schedule_for(
+        on(Tier.ENTERPRISE), Terms.of(Tier.PROFESSIONAL), DECEMBER, NOON, Origin.OPERATOR
+    )
+    later = schedule_for(milder, FREE, january, NOON, Origin.PAYMENT)
+    waiting = schedule_downgrade(later, Tier.STARTER, NOON)
+    assert waiting.terms_in(DECEMBER) == Terms.of(Tier.STARTER)
+    assert waiting.terms_in(january) == FREE
+    assert undo(waiting, NOON).pending == later.pending
+
+
+def test_p6_a_customer_may_go_down_before_what_comes_later_and_change_its_mind() -> None:
+    january = DECEMBER.next()
+    waiting = schedule_for(on(Tier.PROFESSIONAL), FREE, january, NOON, Origin.PAYMENT)
+    for chosen in (Tier.STARTER, Tier.FREE, Tier.STARTER):
+        lowered = schedule_downgrade(waiting, chosen, NOON)
+        assert lowered.terms_in(DECEMBER) == Terms.of(chosen)
+        assert lowered.terms_in(january) == FREE
+        assert undo(lowered, NOON).pending == PendingChange(FREE, january, Origin.PAYMENT)
+        waiting = lowered
 
 
 def test_only_one_s_own_change_is_withdrawn() -> None:

@@ -18,6 +18,7 @@ import pytest
 from flowstack_core.domain.errors import NotAcceptableError
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.statements import Line, LineKind
+from flowstack_core.domain.subscriptions import Origin, Terms, schedule_for
 from flowstack_core.http.billing_documents import (
     ChangeAnswer,
     StatementAnswer,
@@ -29,7 +30,7 @@ from flowstack_core.http.negotiation import CSV, HTML, JSON, negotiated
 from flowstack_core.http.resolver import entry_point
 from flowstack_core.http.statement_page import statement_page
 from flowstack_core.services.statements import CSV_COLUMNS
-from tests.support.fakes import DECEMBER, NOVEMBER, World, at
+from tests.support.fakes import DECEMBER, NOON, NOVEMBER, World, at
 from tests.support.http_events import HttpResponse, LambdaContext, http_event, response_of
 
 HISTORY = "/api/billing/history"
@@ -137,6 +138,34 @@ def test_p2_a_downgrade_waits_and_is_undone(billing: Billing) -> None:
     assert billing.shown() == lowered
     undone = billing.ask(UNDO).body["subscription"]
     assert {**undone, "version": 1} == before
+
+
+def test_p2_what_follows_a_change_that_waits_is_shown_with_it(billing: Billing) -> None:
+    january = DECEMBER.next()
+    ending = schedule_for(
+        billing.world.tables.subscriptions["cus_1"],
+        Terms.of(Tier.FREE),
+        january,
+        NOON,
+        Origin.PAYMENT,
+    )
+    billing.world.tables.subscriptions["cus_1"] = ending
+    answer = billing.ask(DOWNGRADE)
+    ChangeAnswer.model_validate(answer.body)
+    pending = answer.body["subscription"]["pending_change"]
+    assert (pending["tier"], pending["effective_period"]) == ("starter", "2026-12")
+    assert pending["followed_by"] == {
+        "kind": "cancellation",
+        "tier": "free",
+        "session_limit": 25,
+        "price_cents": 0,
+        "price_usd": 0.0,
+        "effective_period": "2027-01",
+        "effective_at": "2027-01-01T00:00:00.000Z",
+        "origin": "payment",
+    }
+    billing.world.clock.move_to(DECEMBER.start)
+    assert billing.shown()["pending_change"] == pending["followed_by"]
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
@@ -20,6 +21,7 @@ from flowstack_core.domain.month_end import (
     ClosePage,
     Progress,
 )
+from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.subscriptions import Subscription, Terms
 from flowstack_core.services.month_end import (
@@ -302,30 +304,42 @@ def test_a_page_that_fails_is_delivered_again_before_anybody_is_given_up() -> No
     assert (world.queue.dead, reached(world).closed) == ([], 1)
 
 
-def test_a_customer_on_a_test_clock_that_is_not_there_yet_stays_open() -> None:
-    world = populated(2)
+def behind(world: World, customer_id: str) -> None:
+    """Set a customer's test clock to three days ago."""
     facts = world.closings.facts
-    behind = timedelta(days=-3).total_seconds()
 
-    def seen(customer_ids: Sequence[str], period: object) -> dict[str, ClosingFacts]:
-        found = dict(facts(customer_ids, period))  # type: ignore[arg-type]
-        if "cus_00001" in found:
-            plain = found["cus_00001"]
-            found["cus_00001"] = ClosingFacts(
-                plain.customer,
-                plain.subscription,
-                plain.usage,
-                plain.closed,
-                plain.previous_closed,
-                plain.adjustments,
-                behind,
-            )
+    def seen(customer_ids: Sequence[str], period: Period) -> dict[str, ClosingFacts]:
+        found = dict(facts(customer_ids, period))
+        if customer_id in found:
+            offset = timedelta(days=-3).total_seconds()
+            found[customer_id] = replace(found[customer_id], clock_offset_seconds=offset)
         return found
 
     world.closings.facts = seen  # type: ignore[method-assign]
+
+
+def test_a_customer_on_a_test_clock_that_is_not_there_yet_stays_open() -> None:
+    world = populated(2)
+    behind(world, "cus_00001")
     world.close_month()
     assert closed(world) == {"cus_00000"}
     assert (reached(world).open, reached(world).failed) == (1, {})
+
+
+def test_of_a_customer_whose_clock_is_not_there_at_the_last_delivery_nobody_says_it_killed() -> (
+    None
+):
+    world = populated(1)
+    behind(world, "cus_00000")
+    world.month_end.ensure()
+    world.month_end.step(*world.queue.steps.popleft())
+    world.close_worker.close(world.queue.pages.popleft(), ATTEMPTS)
+    assert world.queue.dead == []
+    assert "has not ended" in reached(world).failed["cus_00000"]
+    world.clock.advance(days=3)
+    world.month_end.ensure()
+    world.close_worker.close(world.queue.pages.popleft(), 1)
+    assert (reached(world).done, reached(world).failed) == (True, {})
 
 
 # --- killed anywhere ------------------------------------------------------------------------------

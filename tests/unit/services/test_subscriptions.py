@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -156,6 +157,35 @@ def test_p5_ended_periods_are_closed_before_their_terms_are_forgotten() -> None:
     assert statement.plan_change is not None
     assert statement.plan_change.after.tier is Tier.STARTER
     assert stored(world).terms.tier is Tier.ENTERPRISE
+
+
+class Ticking(FixedClock):
+    """A clock by which every look at it takes a ``tick``."""
+
+    tick = timedelta(0)
+
+    def now(self) -> datetime:
+        now = super().now()
+        self.move_to(now + self.tick)
+        return now
+
+
+@pytest.mark.parametrize("ticks_before", range(1, 9))
+def test_p5_a_change_around_midnight_is_paid_for_in_the_months_it_was_granted_in(
+    ticks_before: int,
+) -> None:
+    clock = Ticking()
+    world = World(clock=clock)
+    world.subscribe()
+    clock.tick = timedelta(milliseconds=1)
+    clock.move_to(DECEMBER.start - ticks_before * clock.tick)
+    world.command(UP)
+    november = world.counter(NOVEMBER)
+    upgraded = november is not None and november.session_limit == 100_000
+    clock.move_to(DECEMBER.end)
+    world.closing_service.close_due(world.customer_id)
+    totals = [world.tables.statements["cus_1", each].total_cents for each in (NOVEMBER, DECEMBER)]
+    assert totals == [49_900 if upgraded else 2_900, 49_900]
 
 
 # --- once, whatever happens ----------------------------------------------------------------------

@@ -25,11 +25,13 @@ from flowstack_admin.failures import CannotConnectError, RefusedError, UsageErro
 from flowstack_admin.main import app
 from flowstack_core.domain.alerts import Alert
 from flowstack_core.domain.api_keys import parse_key
+from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.rollups import DaySlice, Route
+from flowstack_core.domain.subscriptions import Origin, Terms, schedule_downgrade, schedule_for
 from flowstack_core.domain.webhooks import Delivery, Reply, Step, WebhookEvent
 from flowstack_core.http.admin_routes import admin_app
 from flowstack_core.services.subscriptions import cancellation
-from tests.support.fakes import NOON, NOVEMBER, Budget, World, at
+from tests.support.fakes import DECEMBER, NOON, NOVEMBER, Budget, World, at
 from tests.support.http_events import LambdaContext, http_event, response_of
 from tests.support.in_memory_webhooks import InMemoryDeliveryLog
 from tests.support.local_http import LocalHandler, LocalServer
@@ -277,6 +279,19 @@ def test_a_subscription_is_shown_with_what_waits_and_who_scheduled_it(operator: 
     text = operator.text("subscription", "show", customer_id)
     assert "from 2026-12-01T00:00:00.000Z" in text
     assert "free, 25 sessions, $0.00 a month (by the customer)" in text
+
+
+def test_a_subscription_is_shown_with_all_that_waits(operator: Operator) -> None:
+    customer_id = operator.customer("--tier", "professional")
+    subscriptions = operator.world.tables.subscriptions
+    january = DECEMBER.next()
+    ending = schedule_for(
+        subscriptions[customer_id], Terms.of(Tier.FREE), january, NOON, Origin.PAYMENT
+    )
+    subscriptions[customer_id] = schedule_downgrade(ending, Tier.STARTER, NOON)
+    text = operator.text("subscription", "show", customer_id)
+    for said in ("from 2026-12-01T00:00:00.000Z", "from 2027-01-01T00:00:00.000Z", "the payment"):
+        assert said in text
 
 
 def test_a_change_is_tried_dry(operator: Operator) -> None:

@@ -203,8 +203,9 @@ def subscription_table(subscription: Subscription) -> Table:
         ("price a month", subscription.price_usd),
     ]
     pending = subscription.pending_change
-    if pending is not None:
+    while pending is not None:
         rows.append(("waiting", f"{pending.tier} from {shown(pending.effective_at)}"))
+        pending = pending.followed_by
     return facts(*rows)
 
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -77,8 +78,8 @@ def instant_value(moment: datetime) -> dict[str, str]:
 
 
 def epoch_value(moment: datetime) -> dict[str, str]:
-    """Write an instant as time to live wants it: whole seconds since 1970."""
-    return number(int(moment.timestamp()))
+    """Write an instant as time to live wants it: whole seconds since 1970, never too early."""
+    return number(ceil(moment.timestamp()))
 
 
 def document_value(document: Any) -> dict[str, bytes]:

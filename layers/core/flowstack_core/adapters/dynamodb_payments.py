@@ -114,7 +114,8 @@ def _instants(**instants: datetime | None) -> dict[str, Any]:
 def put_standing(table: str, before: Standing | None, after: Standing) -> dict[str, Any]:
     """Replace a standing, if no event added to it since it was read.
 
-    Each event adds something once at most, so the last one that did names the version.
+    An event adds something once, and again only by the customer that has become known meanwhile.
+    So the last one that did, and whether the customer is known, name the version.
     """
     request: dict[str, Any] = {
         "TableName": table,
@@ -124,6 +125,8 @@ def put_standing(table: str, before: Standing | None, after: Standing) -> dict[s
     }
     if before is not None:
         request["ConditionExpression"] = "told_by = :before"
+        if before.customer_id is None:
+            request["ConditionExpression"] += " AND attribute_not_exists(customer_id)"
         request["ExpressionAttributeValues"] = {":before": string(before.told_by)}
     return request
 

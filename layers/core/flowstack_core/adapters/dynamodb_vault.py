@@ -7,7 +7,7 @@ Nothing a customer can say gets into a partition key.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -52,8 +52,6 @@ _BATCH = 25
 _END_OF_KEYS = "$"
 """The character after ``#``, which ends a collection's name in a sort key."""
 
-_ONE_SECOND = timedelta(seconds=1)
-
 _LIVE = "(attribute_not_exists(expires_at) OR expires_at > :now)"
 _ABSENT = "(attribute_not_exists(pk) OR expires_at <= :now)"
 
@@ -92,7 +90,7 @@ def encode_document(document: Document) -> dict[str, Any]:
     if document.expires_at is not None:
         item["expires_at"] = instant_value(document.expires_at)
         # Rounded up: an item must not be deleted before it has expired.
-        item["ttl"] = epoch_value(document.expires_at + _ONE_SECOND)
+        item["ttl"] = epoch_value(document.expires_at)
     return item
 
 
@@ -139,7 +137,7 @@ def put_receipt(table: str, receipt: Receipt, now: datetime) -> dict[str, Any]:
             "fingerprint": string(receipt.fingerprint),
             "answer": document_value(receipt.answer),
             "expires_at": instant_value(receipt.expires_at),
-            "ttl": epoch_value(receipt.expires_at + _ONE_SECOND),
+            "ttl": epoch_value(receipt.expires_at),
         },
         "ConditionExpression": _ABSENT,
         "ExpressionAttributeValues": {":now": instant_value(now)},

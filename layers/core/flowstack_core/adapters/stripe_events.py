@@ -72,7 +72,7 @@ class _Price(BaseModel):
 
 class _Item(BaseModel):
     price: _Price
-    quantity: int | None = Field(default=None, ge=1)
+    quantity: int | None = Field(default=None, ge=0)
     current_period_end: int | None = None
 
 
@@ -283,8 +283,12 @@ _READERS: Mapping[str, Callable[[_Event], PaymentEvent | NotForUs]] = MappingPro
 
 
 def _highest(items: Sequence[_Item], metadata: Mapping[str, str]) -> Terms | None:
-    """Return the terms of the highest plan among the items: there may be other things beside."""
-    named = [terms for item in items if (terms := _terms(metadata, item)) is not None]
+    """Return the terms of the highest plan among the items: there may be other things beside.
+
+    Stripe keeps items of which none is bought any more, with a quantity of zero.
+    """
+    bought = [item for item in items if item.quantity != 0]
+    named = [terms for item in bought if (terms := _terms(metadata, item)) is not None]
     return max(named, key=lambda terms: terms.tier.rank, default=None)
 
 

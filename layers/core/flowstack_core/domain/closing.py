@@ -28,8 +28,8 @@ class Closing:
     usage
         The counter, closed.
     subscription
-        The subscription from which a change that waited takes effect, and what it becomes.
-        ``None`` where nothing waited.
+        The subscription of which a change that waited takes effect, and what it becomes. ``None``
+        where none does: nothing waits, or only for a later period.
     """
 
     statement: Statement

@@ -133,6 +133,13 @@ class Standing:
     failures: tuple[datetime, ...] = ()
     told_by: str = ""
 
+    @property
+    def ends_at(self) -> datetime | None:
+        """Until when the plan is kept, if an end is in sight: the provider's, or the grace's."""
+        ends = [] if self.snapshot is None else [self.snapshot.ends_at]
+        ends += [failure + GRACE for failure in self.failures[:1]]
+        return min((end for end in ends if end is not None), default=None)
+
     def told(self, event: PaymentEvent, customer_id: str | None) -> Standing:
         """Return the standing with an event merged into it; itself if that adds nothing."""
         snapshot, paid_at, failures = self.snapshot, self.paid_at, set(self.failures)
@@ -176,24 +183,29 @@ def after_payment(subscription: Subscription, standing: Standing, now: datetime)
 
 
 def _decided(subscription: Subscription, standing: Standing, now: datetime) -> Subscription:
-    said = standing.snapshot
-    if said is None:
+    said, ends_at = standing.snapshot, standing.ends_at
+    if said is None or (said.terms is None and ends_at is None):
         return subscription
+    cleared = withdraw(subscription, now, Origin.PAYMENT)
     if said.state is PaymentState.ENDED or (said.ends_at is not None and said.ends_at <= now):
-        return _free_from(now, subscription, now)
-    if standing.failures:
-        kept_until = standing.failures[0] + GRACE
-        ends_at = kept_until if said.ends_at is None else min(kept_until, said.ends_at)
-        return _free_from(ends_at, subscription, now)
-    if said.terms is None:
-        return subscription
-    paid = _moved(withdraw(subscription, now, Origin.PAYMENT), said.terms, now)
-    return paid if said.ends_at is None else _free_from(said.ends_at, paid, now)
+        return _free_from(now, cleared, now)
+    paid = cleared if said.terms is None else _moved(cleared, standing, said.terms, now)
+    return paid if ends_at is None else _free_from(ends_at, paid, now)
 
 
-def _moved(subscription: Subscription, terms: Terms, now: datetime) -> Subscription:
-    """Move to what is paid for; a word that changes nothing leaves the customer's wishes alone."""
+def _moved(
+    subscription: Subscription, standing: Standing, terms: Terms, now: datetime
+) -> Subscription:
+    """Move to what is paid for; a word that changes nothing leaves the customer's wishes alone.
+
+    A payment that failed grants nothing, but a smaller plan is waited for all the same.
+    """
     current = subscription.terms
+    if not terms.raises(current):
+        following = Period.containing(now).next()
+        return schedule_for(subscription, terms, following, now, Origin.PAYMENT)
+    if standing.failures:
+        return subscription
     if (terms.tier, terms.session_limit) == (current.tier, current.session_limit):
         return replace(subscription, terms=terms)
     return change_terms(subscription, terms, now, Origin.PAYMENT)
@@ -201,11 +213,10 @@ def _moved(subscription: Subscription, terms: Terms, now: datetime) -> Subscript
 
 def _free_from(moment: datetime, subscription: Subscription, now: datetime) -> Subscription:
     """Schedule ``free`` for the first period that begins at ``moment`` or later (P3)."""
-    cleared = withdraw(subscription, now, Origin.PAYMENT)
-    if cleared.terms.tier is Tier.FREE:
-        return cleared
+    if subscription.terms.tier is Tier.FREE:
+        return subscription
     free = Terms.of(Tier.FREE)
-    return schedule_for(cleared, free, _first_from(moment), now, Origin.PAYMENT)
+    return schedule_for(subscription, free, _first_from(moment), now, Origin.PAYMENT)
 
 
 def _first_from(moment: datetime) -> Period:

@@ -146,11 +146,6 @@ def default_prices() -> PriceList:
     return PriceList.parse(json.loads(_FILE.read_text(encoding="utf-8")))
 
 
-def price_of(route: Route, day: date) -> ModelPrice | None:
-    """Return the price of a route on a day by ``prices.json``."""
-    return default_prices().price_of(route, day)
-
-
 def cost(route: Route, talk: Talk, day: date) -> Decimal | None:
     """Return what was said on a day cost by ``prices.json``; ``None`` where it has no price."""
     return default_prices().cost(route, talk, day)

@@ -2,7 +2,8 @@
 
 A statement says how a period stood at the instant it was closed. What becomes known later (a
 session that turns out never to have been processed) is an adjustment on the customer's next
-statement, so that all statements together always say what all session records say.
+statement, so that all statements together always count the sessions that all records do. What an
+adjusted session began with, a managed model or an own key, stays as it was stated.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a customer has bought, and from when: rules P1, P2, P3 and P6.
 
-A subscription is the terms in force and at most one change waiting for the next period. Which
-terms hold in a period is computed, never switched by a job: a late or missing schedule cannot
-delay a downgrade or an upgrade. Closing a period afterwards writes down what had become true.
+A subscription is the terms in force and the changes that wait, each on top of another. Which terms
+hold in a period is computed, never switched by a job: a late or missing schedule cannot delay a
+downgrade or an upgrade. Closing a period afterwards writes down what had become true.
 
 Customers move down, cancel and take that back by themselves; up, only the operator or a verified
 payment moves them (P6). What the operator or a failed payment scheduled is not the customer's to
@@ -97,8 +97,8 @@ class PendingChange:
     Attributes
     ----------
     covers
-        What was already waiting when a customer scheduled a change of its own on top: it comes
-        back when the customer takes that change back.
+        What waits beneath: it comes back when a customer takes back a change of its own on top,
+        and takes over in its turn where it comes later and leads lower.
     """
 
     terms: Terms
@@ -110,6 +110,17 @@ class PendingChange:
     def cancellation(self) -> bool:
         """Whether nothing is paid any more afterwards (P3)."""
         return self.terms.tier is Tier.FREE
+
+    @property
+    def followed_by(self) -> PendingChange | None:
+        """What takes over after it: the next change beneath that comes later and leads lower."""
+        beneath = self.covers
+        while beneath is not None and (
+            beneath.effective_period <= self.effective_period
+            or beneath.terms.tier.rank >= self.terms.tier.rank
+        ):
+            beneath = beneath.covers
+        return beneath
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +157,7 @@ class Subscription:
 
     def terms_in(self, period: Period) -> Terms:
         """Return the terms in force in ``period`` (the oldest one not closed, or a later one)."""
-        if self.pending is not None and period >= self.pending.effective_period:
-            return self.pending.terms
-        return self.terms
+        return self.settled(period).terms
 
     def settled(self, period: Period) -> Subscription:
         """Return the subscription with what took over by ``period`` written into its terms.
@@ -156,9 +165,12 @@ class Subscription:
         It says the same about ``period`` and all later ones, under a new version; it is itself
         where nothing took over.
         """
-        if self.pending is None or period < self.pending.effective_period:
+        terms, waiting = self.terms, self.pending
+        while waiting is not None and period >= waiting.effective_period:
+            terms, waiting = waiting.terms, waiting.followed_by
+        if waiting is self.pending:
             return self
-        return replace(self, terms=self.pending.terms, pending=None, version=self.version + 1)
+        return replace(self, terms=terms, pending=waiting, version=self.version + 1)
 
 
 def change_terms(
@@ -187,21 +199,14 @@ def schedule_for(
 ) -> Subscription:
     """Return the subscription after ``terms`` were scheduled for ``period``, or the next one.
 
-    ``period`` may lie further out than the next. What waited gives way, but for a customer's own
-    change that comes no later and leads no higher: it stays, on top of this one.
+    ``period`` may lie further out than the next. What waited is kept: what comes earlier, and a
+    customer's own change of the same period that leads no higher, on top of this change; the rest
+    beneath it, to come back should it be withdrawn.
     """
     present = Period.containing(now)
     settled = _changing(subscription, present)
-    pending = PendingChange(terms, max(period, present.next()), origin)
-    waiting = settled.pending
-    if (
-        waiting is not None
-        and waiting.origin is Origin.CUSTOMER
-        and waiting.effective_period <= pending.effective_period
-        and waiting.terms.tier.rank <= terms.tier.rank
-    ):
-        pending = replace(waiting, covers=pending)
-    return replace(settled, pending=pending)
+    change = PendingChange(terms, max(period, present.next()), origin)
+    return replace(settled, pending=_placed(settled.pending, change))
 
 
 def withdraw(subscription: Subscription, now: datetime, origin: Origin) -> Subscription:
@@ -226,8 +231,6 @@ def schedule_downgrade(subscription: Subscription, tier: Tier, now: datetime) ->
     period = Period.containing(now)
     settled = _changing(subscription, period)
     current, waiting = settled.terms, settled.pending
-    if tier.rank > current.tier.rank:
-        raise _not_self_service(tier, current.tier)
     if tier is current.tier:
         raise ConflictError(
             f"You are already on the {tier.value} plan.",
@@ -238,12 +241,13 @@ def schedule_downgrade(subscription: Subscription, tier: Tier, now: datetime) ->
         )
     if _leads_to(tier, period.next(), waiting):
         return subscription
-    covers = _not_the_customers(waiting)
+    covers = _without(waiting, Origin.CUSTOMER)
     if _leads_to(tier, period.next(), covers):
         return replace(settled, pending=covers)
-    if covers is not None and tier.rank > covers.terms.tier.rank:
-        raise _not_self_service(tier, covers.terms.tier)
-    terms = _own_choice(tier, current, None if covers is None else covers.terms)
+    granted = replace(settled, pending=covers).terms_in(period.next())
+    if tier.rank > granted.tier.rank:
+        raise _not_self_service(tier, granted.tier)
+    terms = _own_choice(tier, current, granted)
     return replace(settled, pending=PendingChange(terms, period.next(), Origin.CUSTOMER, covers))
 
 
@@ -313,6 +317,18 @@ def _changing(subscription: Subscription, period: Period) -> Subscription:
     return replace(settled, version=subscription.version + 1)
 
 
+def _placed(waiting: PendingChange | None, change: PendingChange) -> PendingChange:
+    """Return what waits once ``change`` does: beneath what comes before it, on top of the rest."""
+    if waiting is None:
+        return change
+    same_period = waiting.effective_period == change.effective_period
+    no_higher = waiting.terms.tier.rank <= change.terms.tier.rank
+    own = waiting.origin is Origin.CUSTOMER and same_period and no_higher
+    if own or waiting.effective_period < change.effective_period:
+        return replace(waiting, covers=_placed(waiting.covers, change))
+    return replace(change, covers=waiting)
+
+
 def _without(waiting: PendingChange | None, origin: Origin) -> PendingChange | None:
     if waiting is None:
         return None
@@ -325,19 +341,12 @@ def _leads_to(tier: Tier, period: Period, waiting: PendingChange | None) -> bool
     return waiting is not None and waiting.terms.tier is tier and waiting.effective_period <= period
 
 
-def _not_the_customers(waiting: PendingChange | None) -> PendingChange | None:
-    """Return what is waiting by somebody else's will, be it covered by the customer's."""
-    if waiting is not None and waiting.origin is Origin.CUSTOMER:
-        return waiting.covers
-    return waiting
-
-
-def _own_choice(tier: Tier, *bounds: Terms | None) -> Terms:
+def _own_choice(tier: Tier, *bounds: Terms) -> Terms:
     """Return ``tier``'s terms as a customer may choose them: never with a higher limit (P6).
 
     A contract may give fewer sessions than the plan of a lower tier does.
     """
-    limits = [terms.session_limit for terms in bounds if terms is not None]
+    limits = [terms.session_limit for terms in bounds]
     return Terms.of(tier, min(Terms.of(tier).session_limit, *limits))
 
 

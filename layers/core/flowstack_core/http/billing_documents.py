@@ -22,12 +22,13 @@ class TermsDocument(Document):
 
 
 class PendingChangeDocument(TermsDocument):
-    """What takes over at ``effective_at``, and who scheduled it."""
+    """What takes over at ``effective_at``, who scheduled it, and what follows, if anything."""
 
     kind: Literal["cancellation", "change"]
     effective_period: str
     effective_at: datetime
     origin: Literal["customer", "operator", "payment"]
+    followed_by: PendingChangeDocument | None = None
 
 
 class SubscriptionDocument(TermsDocument):

@@ -32,13 +32,16 @@ def subscription_facts(subscription: Subscription) -> dict[str, Any]:
 
 def pending_facts(pending: PendingChange) -> dict[str, Any]:
     """Write down a change that waits; it takes over at its ``effective_at`` (P2, P3)."""
-    return {
+    facts = {
         "kind": "cancellation" if pending.cancellation else "change",
         **terms_facts(pending.terms),
         "effective_period": pending.effective_period.name,
         "effective_at": instant(pending.effective_period.start),
         "origin": pending.origin.value,
     }
+    if pending.followed_by is not None:
+        facts["followed_by"] = pending_facts(pending.followed_by)
+    return facts
 
 
 def terms_document(terms: Terms) -> dict[str, Any]:
@@ -52,15 +55,21 @@ def terms_document(terms: Terms) -> dict[str, Any]:
 
 
 def subscription_document(subscription: Subscription) -> dict[str, Any]:
-    """Render a subscription with the change that waits, if there is one."""
+    """Render a subscription with the changes that wait, if there are any."""
     pending = subscription.pending
     return {
         **terms_document(subscription.terms),
         "version": subscription.version,
-        "pending_change": None
-        if pending is None
-        else {**pending_facts(pending), **terms_document(pending.terms)},
+        "pending_change": None if pending is None else pending_document(pending),
     }
+
+
+def pending_document(pending: PendingChange) -> dict[str, Any]:
+    """Render a change that waits, with the one that takes over after it, if there is one."""
+    document = {**pending_facts(pending), **terms_document(pending.terms)}
+    if pending.followed_by is not None:
+        document["followed_by"] = pending_document(pending.followed_by)
+    return document
 
 
 def statement_document(statement: Statement) -> dict[str, Any]:

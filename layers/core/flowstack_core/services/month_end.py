@@ -36,6 +36,7 @@ ATTEMPTS = 3
 """A page that was delivered so often is cut into single customers; one of those is given up."""
 
 _DIED = "Every attempt to close this customer ended without an answer: the worker was killed."
+_NOT_ENDED = "The period has not ended on this customer's clock."
 
 
 class PageUnfinishedError(Exception):
@@ -233,7 +234,8 @@ class CloseWorker:
         given_up = outcome.failed if last else {}
         for customer_id, reason in given_up.items():
             self._queue.give_up(ClosePage(page.period, page.number, (customer_id,)), reason)
-        self._record(page, outcome.closed, given_up)
+        left = dict.fromkeys(outcome.not_ended, _NOT_ENDED) if last else {}
+        self._record(page, outcome.closed, {**given_up, **left})
         if outcome.failed and not last:
             raise PageUnfinishedError("; ".join(f"{c}: {r}" for c, r in outcome.failed.items()))
         return PageClosed(len(outcome.closed), len(given_up))

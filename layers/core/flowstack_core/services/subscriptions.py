@@ -194,9 +194,10 @@ class SubscriptionService:
         for _ in range(_MAX_ATTEMPTS):
             if audit_id is not None and self._accounts.audit_record(customer_id, audit_id):
                 return self.subscription(customer_id)
+            # Before closing: what had ended by now is closed then, however long that takes.
+            now = self._clocks.for_customer(customer_id).now()
             self._closings.close_due(customer_id)
             before = self._found(customer_id)
-            now = self._clocks.for_customer(customer_id).now()
             after = command.decide(before, now)
             if after is before:
                 return before
