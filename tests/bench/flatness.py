@@ -56,7 +56,7 @@ class GrownError(Exception):
 
 def sizes_up_to(most: int) -> tuple[int, ...]:
     """Return the sizes to measure at: one, some, and ``most``."""
-    return tuple(sorted({1, min(_SOME, max(1, most // 10)), most}))
+    return tuple(sorted({1, min(_SOME, max(1, most // 2)), most}))
 
 
 def growth_of(operation: Operation) -> tuple[str, ...]:
