@@ -35,7 +35,7 @@ _SMALL = {
     (
         "<customer>#…",
         "held_in = :held_in",
-    ): "the sessions that wait for their first answer, in an index that has no others",
+    ): "the sessions that wait for their first answer: the index has no others",
 }
 """Queries that need no ``Limit``: partition, condition, and what keeps small what they find."""
 
@@ -51,7 +51,7 @@ class Bound:
     Attributes
     ----------
     partition
-        The partition's name, with a word for each id in it.
+        Its name, with a word for each id in it, and behind that of the index if it is one's.
     """
 
     operation: str
@@ -90,15 +90,16 @@ def _bound_of_query(asked: Mapping[str, Any]) -> Bound:
     if found is None:
         raise UnboundedRequestError(f"a query by {condition} does not begin with its partition")
     name = asked["ExpressionAttributeValues"][found["value"]]["S"]
+    place = f"{asked['IndexName']}: " if "IndexName" in asked else ""
     if "Limit" in asked:
-        return Bound("Query", _word(name) or name, f"its Limit, {asked['Limit']}")
+        return Bound("Query", f"{place}{_word(name) or name}", f"its Limit, {asked['Limit']}")
     partition = _partition(name)
     small = _SMALL.get((partition, condition))
     if small is None:
         raise UnboundedRequestError(f"a query of {partition} by {condition} has no Limit")
     if partition.startswith("CUSTOMER#"):
         _check_prefix(asked)
-    return Bound("Query", partition, small)
+    return Bound("Query", f"{place}{partition}", small)
 
 
 def _check_prefix(asked: Mapping[str, Any]) -> None:

@@ -111,7 +111,7 @@ class Callers:
         *,
         opening: bool = True,
         status: int = 200,
-    ) -> None:
+    ) -> HttpResponse:
         """Send a message."""
         body: dict[str, Any] = {"agent": _AGENT, "conversation_id": conversation_id}
         if path == "/chat":
@@ -124,7 +124,7 @@ class Callers:
                 for turn, text in enumerate(said)
             ]
         event = http_event("POST", path, json.dumps(body), authorizer=caller.context)
-        _answered(self._conversation, event, status)
+        return _answered(self._conversation, event, status)
 
     def read(self, caller: Caller, path: str) -> None:
         """Read something of the customer's usage."""
@@ -269,6 +269,12 @@ class Bench:
         self.callers.roll_up(conversation)
         return conversation
 
+    def go_on(self, caller: Caller, conversation_id: str) -> None:
+        """Hold a copy to be what it is a copy of: the code must find its running session."""
+        answer = self.callers.send(caller, "/chat", conversation_id, opening=False)
+        if answer.body["session"]["new"]:
+            raise RuntimeError(f"{conversation_id} of {caller.customer_id} is no running session")
+
     def ask_as(self, caller: Caller) -> None:
         """Measure what a customer asks for: some starts more, and then it is at its limit."""
         begun = {path: [self._name() for _ in range(REPEATS)] for path in ("/invoke", "/chat")}
@@ -308,11 +314,11 @@ class Bench:
             full_from=2 * (PAGE_SIZE + 2),
         )
 
-    def _each(self, name: str, conversations: Sequence[str], act: Callable[[str], None]) -> None:
+    def _each(self, name: str, conversations: Sequence[str], act: Callable[[str], object]) -> None:
         waiting = iter(conversations)
         self.costs.measure(name, lambda: act(next(waiting)))
 
-    def _sender(self, caller: Caller, path: str, *, opening: bool) -> Callable[[str], None]:
+    def _sender(self, caller: Caller, path: str, *, opening: bool) -> Callable[[str], object]:
         return lambda name: self.callers.send(caller, path, name, opening=opening)
 
     def _name(self) -> str:
@@ -344,20 +350,23 @@ def measure_growth(
 
 def _among_customers(bench: Bench, sizes: Iterable[int]) -> Iterator[int]:
     """Measure a new customer at each size; all others are copies of the first."""
-    first: Items = {}
-    first_id = ""
+    first: Conversation | None = None
+    items: Items = {}
     made = 0
     for position, size in enumerate(sizes):
         copies = size - 1 - position
-        bench.copier.copy(first, _texts(first, _IDS), range(made, copies))
+        bench.copier.copy(items, _texts(items, _IDS), range(made, copies))
         bench.costs.size, made = size, copies
         caller = bench.sign_up(1 + _STARTS)
-        bench.begin(caller)
-        if not first:
-            first, first_id = _everything(bench.database), caller.customer_id
+        conversation = bench.begin(caller)
+        if first is None:
+            first, items = conversation, _everything(bench.database)
         bench.ask_as(caller)
-        far_behind = copies > 2 * PAGE_SIZE
-        bench.ask_as_operator(caller, name_of_copy(first_id, copies // 2) if far_behind else None)
+        behind = name_of_copy(first.customer_id, copies // 2) if copies > 2 * PAGE_SIZE else None
+        bench.ask_as_operator(caller, behind)
+        if behind is not None:
+            copy = Caller(behind, {**caller.context, "customer_id": behind})
+            bench.go_on(copy, first.conversation_id)
         yield size
 
 
@@ -376,6 +385,8 @@ def _with_conversations(bench: Bench, sizes: Iterable[int]) -> Iterator[int]:
             ExpressionAttributeValues={":copies": {"N": str(size - 1)}},
         )
         bench.ask_as(caller)
+        if size > 1:
+            bench.go_on(caller, name_of_copy(conversation.conversation_id, size // 2 - 1))
         yield size
 
 
@@ -439,8 +450,9 @@ conversation: each item that there was by then in any table, with other ids of t
 were not written through DynamoDB's API: by `BatchWriteItem` MiniStack would need some 37 GB for a
 million customers, more than this machine has. A program that runs MiniStack and adds an action to
 it (`tests/bench/copying_emulator.py`) copies within its memory, by the function that MiniStack
-stores items with; what copies have in common is one object. Only the counter of the customer with
-many conversations was raised by itself, to what they come to.
+stores items with; what copies have in common is one object. The counter of the customer with many
+conversations was raised to what they come to. To see that copies are as good as what they were made
+from, a conversation of one of them goes on: the code must find its running session.
 
 Milliseconds are medians, for information only. They tell of MiniStack on one machine and nothing of
 DynamoDB: for a page of an index MiniStack sorts the whole partition and looks through all of it,

@@ -146,8 +146,8 @@ class TestWhatBoundsARequest:
             bounds(name, {"TableName": "accounts"})
 
     def test_a_limit_bounds_a_query_of_any_partition(self) -> None:
-        asked = query("kind_pk = :kind", "CUSTOMERS", Limit=21)
-        assert bounds("Query", asked) == [Bound("Query", "CUSTOMERS", "its Limit, 21")]
+        asked = query("kind_pk = :kind", "CUSTOMERS", Limit=21, IndexName="by-kind")
+        assert bounds("Query", asked) == [Bound("Query", "by-kind: CUSTOMERS", "its Limit, 21")]
 
     @pytest.mark.parametrize(
         "asked",
