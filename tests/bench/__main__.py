@@ -12,7 +12,7 @@ from pathlib import Path
 from stacks.constructs.layer import core_contents, providers_contents
 from stacks.python_target import AWS_LAMBDA
 from stacks.sources import Sources
-from tests.bench import forecasts, import_time, overhead, quota, sdk
+from tests.bench import forecasts, growth, import_time, overhead, quota, sdk
 from tests.bench.bundles import built_layer, weigh_functions, weigh_layer
 from tests.bench.hot_path import measure_hot_path
 from tests.bench.month_end import measure_month_end
@@ -49,6 +49,8 @@ def main() -> None:
     )
     _PAGE.write_text(page, encoding="utf-8")
     _say(f"wrote {_PAGE.relative_to(ROOT)}")
+    _say("growth")
+    growth.main()
     _say("the quota, beside zae-limiter")
     quota.main()
     _say("a message beside its model, and LiteLLM's proxy")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
@@ -19,6 +19,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 
 from flowstack_core import bootstrap
 from flowstack_core.domain.subscriptions import Subscription
+from flowstack_core.settings import settings
 from tests.bench.metering import Meter
 from tests.support.converse_server import ConverseServer
 from tests.support.emulator import REGION, ROOT, create_tables, dynamodb_client, emulator
@@ -62,11 +63,17 @@ class Function:
 
 
 @contextmanager
-def conversation_function() -> Iterator[Function]:
-    """Run an emulator and a model, and load the function against them."""
+def conversation_function(program: Sequence[str | Path] = ()) -> Iterator[Function]:
+    """Run an emulator and a model, and load the function against them.
+
+    Parameters
+    ----------
+    program
+        What to start instead of MiniStack's own program.
+    """
     with ExitStack() as stack:
         directory = stack.enter_context(TemporaryDirectory(prefix="flowstack-bench-"))
-        url = stack.enter_context(emulator(Path(directory)))
+        url = stack.enter_context(emulator(Path(directory), program))
         model = stack.enter_context(ConverseServer())
         stack.enter_context(patch.dict(os.environ, _environment(url, model.url)))
         # On a production stage there is no such variable at all.
@@ -76,8 +83,16 @@ def conversation_function() -> Iterator[Function]:
         # Clients made before this one are not seen: the database above is the meter's probe.
         observed = boto3.Session(region_name=REGION)
         stack.enter_context(patch.object(bootstrap, "aws_session", lambda: observed))
+        _forget_services()
         meter = Meter(observed, database, INDEXES, lambda: len(model.calls()))
         yield Function(load_handler("conversation"), database, observed, url, meter)
+
+
+def _forget_services() -> None:
+    """Let services be made anew: those of an earlier benchmark have an emulator that is gone."""
+    for made in (*vars(bootstrap).values(), settings):
+        if hasattr(made, "cache_clear"):
+            made.cache_clear()
 
 
 def _environment(dynamodb_url: str, bedrock_url: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Customers to measure with, and the many conversations they already have."""
+"""Customers to measure with, and the many sessions of theirs that wait for an answer."""
 
 from __future__ import annotations
 
@@ -41,24 +41,14 @@ def create_customer(
     return subscription
 
 
-def multiply_conversation(
-    database: DynamoDBClient, conversation: Conversation, copies: int, *, held: bool = False
-) -> None:
-    """Add sessions that look like a conversation's, each of a conversation of its own.
-
-    Parameters
-    ----------
-    held
-        Whether the copies are still waiting for their first answer.
-    """
+def add_held_sessions(database: DynamoDBClient, conversation: Conversation, copies: int) -> None:
+    """Add sessions like a conversation's, each of its own, that wait for their first answer."""
     period = Period.containing(datetime.now(UTC))
     customer_id = conversation.customer_id
     head = _get(database, "sessions", head_key(conversation))
     record = _get(database, "sessions", record_key(customer_id, period, head["session_id"]["S"]))
     items = (
-        item
-        for number in range(copies)
-        for item in _copies(head, record, conversation, number, _held_facts(head) if held else {})
+        item for number in range(copies) for item in _copies(head, record, conversation, number)
     )
     for batch in _batches(items):
         database.batch_write_item(
@@ -92,15 +82,13 @@ def _copies(
     record: dict[str, Any],
     conversation: Conversation,
     number: int,
-    held_facts: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     name = f"{conversation.conversation_id}-{number:05d}"
     session_id = f"{head['session_id']['S'][:-5]}{number:05d}"
     copy = Conversation(conversation.customer_id, conversation.agent, name)
-    kept = {key: value for key, value in head.items() if not held_facts or key != "processed_at"}
     yield {
-        **kept,
-        **held_facts,
+        **{name: value for name, value in head.items() if name != "processed_at"},
+        **_held_facts(head),
         **head_key(copy),
         "conversation_id": {"S": name},
         "session_id": {"S": session_id},

@@ -13,14 +13,13 @@ from flowstack_core.domain.subscriptions import Subscription
 from flowstack_core.http.requests import DEFAULT_MODEL
 from tests.bench.capacity import Units
 from tests.bench.conversation_function import Function, conversation_function, load_handler
-from tests.bench.customers import create_customer, multiply_conversation
+from tests.bench.customers import add_held_sessions, create_customer
 from tests.bench.metering import Request
 from tests.bench.naive_meter import NaiveMeter
 from tests.bench.vault import VaultBench, VaultCosts
 from tests.support.emulator import REGION
 
 REPEATS = 3
-MANY_CONVERSATIONS = 5000
 MANY_TURNS = 50
 MANY_HELD = 200
 
@@ -58,8 +57,6 @@ class HotPath:
 
     messages: tuple[Case, ...]
     naive: tuple[Case, ...]
-    few: tuple[Case, ...]
-    many: tuple[Case, ...]
     lengths: tuple[Case, ...]
     vault: VaultCosts
 
@@ -80,14 +77,11 @@ def measure_hot_path(report: Callable[[str], None]) -> HotPath:
         report("messages")
         messages = cases.messages()
         naive = cases.naive()
-        report("few and many conversations")
-        few = cases.with_conversations(1)
-        many = cases.with_conversations(MANY_CONVERSATIONS)
         report("long conversations and held sessions")
         lengths = cases.lengths()
         report("vault")
         vault = VaultBench(load_handler("vault"), function.database, function.meter).measure()
-        return HotPath(messages, naive, few, many, lengths, vault)
+        return HotPath(messages, naive, lengths, vault)
 
 
 class _Cases:
@@ -139,25 +133,6 @@ class _Cases:
             self._measure("naive: refusal at the limit", refuse, "refused"),
         )
 
-    def with_conversations(self, number: int) -> tuple[Case, ...]:
-        """Measure a customer that has so many conversations, all of them answered."""
-        subscription = create_customer(
-            self._function.database, Tier.ENTERPRISE, number + 2 * REPEATS
-        )
-        conversation = self._begin(subscription, "/invoke")
-        if number > 1:
-            multiply_conversation(self._function.database, conversation, number - 1)
-        suffix = f"with {number:,} conversation{'s' if number > 1 else ''}"
-        return (
-            self._start(f"start, `/invoke`, {suffix}", subscription, "/invoke"),
-            self._follow_up(
-                f"follow-up, `/invoke`, {suffix}", subscription, "/invoke", conversation
-            ),
-            # Starts what it follows up, and so uses up the rest of the limit.
-            self._follow_up(f"follow-up, `/chat`, {suffix}", subscription, "/chat"),
-            self._refused_at_limit(f"refusal at the limit, {suffix}", subscription),
-        )
-
     def lengths(self) -> tuple[Case, ...]:
         """Measure what does grow: a transcript with its turns, a refusal with held sessions."""
         subscription = self._opened()
@@ -172,7 +147,7 @@ class _Cases:
         )
         crowded = create_customer(self._function.database, Tier.ENTERPRISE, MANY_HELD + 1)
         conversation = self._begin(crowded, "/invoke")
-        multiply_conversation(self._function.database, conversation, MANY_HELD, held=True)
+        add_held_sessions(self._function.database, conversation, MANY_HELD)
         refused = self._refused_at_limit(
             f"refusal at the limit while {MANY_HELD} sessions wait for their first answer", crowded
         )

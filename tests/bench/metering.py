@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
@@ -36,6 +37,10 @@ class Request:
         Its capacity units by DynamoDB's rules.
     reported
         The units that the emulator itself reported; it reports none for refused requests.
+    items_read
+        How many items a read met: those that a query returned or left out, and each key of a get.
+    asked
+        What was asked for, in DynamoDB's own notation: another time it is another item.
     """
 
     operation: str
@@ -44,6 +49,8 @@ class Request:
     after_model: bool
     units: Units
     reported: float
+    items_read: int
+    asked: Mapping[str, Any] = field(compare=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -65,6 +72,11 @@ class Meter:
         A client of another session, which reads the items before and after each write.
     model_calls
         Returns how often a model has been called so far.
+
+    Attributes
+    ----------
+    probing_seconds
+        How long the meter's own reads have taken so far.
     """
 
     def __init__(
@@ -79,6 +91,7 @@ class Meter:
         self._model_calls = model_calls
         self._calls_at_start = 0
         self._requests: list[Request] | None = None
+        self.probing_seconds = 0.0
         # The stubs know only handlers that return nothing; for this event the result counts.
         before: Any = self._before
         session.events.register("provide-client-params.dynamodb", before)
@@ -100,7 +113,7 @@ class Meter:
         if self._requests is None:
             return None
         context[_PARAMETERS] = params
-        context[_SEEN_BEFORE] = [self._item(part) for part in _parts(model.name, params)]
+        context[_SEEN_BEFORE] = [self._item(part) for part in parts_of(model.name, params)]
         return {**params, "ReturnConsumedCapacity": "TOTAL"}
 
     def _after(self, parsed: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
@@ -111,11 +124,13 @@ class Meter:
         self._requests.append(
             Request(
                 operation=model.name,
-                parts=len(_parts(model.name, params)) or 1,
+                parts=len(parts_of(model.name, params)) or 1,
                 refused=refused,
                 after_model=self._model_calls() > self._calls_at_start,
                 units=self._units(model.name, params, context[_SEEN_BEFORE], parsed),
                 reported=0.0 if refused else _reported(parsed),
+                items_read=_items_read(model.name, params, parsed),
+                asked=params,
             )
         )
 
@@ -134,7 +149,7 @@ class Meter:
             return Units(read=read_units(items, consistent=consistent))
         writes = [
             ItemWrite(part["TableName"], old, self._item(part), part.get("Item"))
-            for part, old in zip(_parts(operation, params), before, strict=True)
+            for part, old in zip(parts_of(operation, params), before, strict=True)
         ]
         transactional = operation == "TransactWriteItems"
         return Units(
@@ -154,20 +169,43 @@ class Meter:
         counted = {name: each for name, each in params.items() if name not in _OF_COUNTS}
         values = dict(params["ExpressionAttributeValues"])
         values.pop(":now")
-        read = self._probe.query(**{**counted, "ExpressionAttributeValues": values})
+        with self._probing():
+            read = self._probe.query(**{**counted, "ExpressionAttributeValues": values})
         return list(read["Items"])
 
     def _item(self, part: Mapping[str, Any]) -> Item | None:
-        key = part.get("Key") or {name: part["Item"][name] for name in ("pk", "sk")}
-        found = self._probe.get_item(TableName=part["TableName"], Key=key, ConsistentRead=True)
+        with self._probing():
+            found = self._probe.get_item(
+                TableName=part["TableName"], Key=key_of(part), ConsistentRead=True
+            )
         return found.get("Item")
 
+    @contextmanager
+    def _probing(self) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.probing_seconds += time.perf_counter() - began
 
-def _parts(operation: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+
+def key_of(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the key of the item that a request, or a part of one, is about."""
+    return part.get("Key") or {name: part["Item"][name] for name in ("pk", "sk")}
+
+
+def parts_of(operation: str, params: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the single writes that a request consists of."""
     if operation == "TransactWriteItems":
         return [next(iter(action.values())) for action in params["TransactItems"]]
     return [params] if operation in _WRITES else []
+
+
+def _items_read(operation: str, params: Mapping[str, Any], parsed: Mapping[str, Any]) -> int:
+    if operation == "BatchGetItem":
+        return sum(len(asked["Keys"]) for asked in params["RequestItems"].values())
+    if operation == "GetItem":
+        return 1
+    # What finds its items by itself says how many it looked at.
+    return int(parsed.get("ScannedCount", 0))
 
 
 def _batch_read_units(params: Mapping[str, Any], parsed: Mapping[str, Any]) -> float:

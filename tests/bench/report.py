@@ -9,10 +9,11 @@ from itertools import groupby
 from flowstack_core.domain.month_end import CUSTOMERS_PER_PAGE
 from tests.bench.bundles import Bundle
 from tests.bench.capacity import Units
-from tests.bench.hot_path import MANY_CONVERSATIONS, REPEATS, Case, HotPath, units_of
+from tests.bench.hot_path import REPEATS, Case, HotPath, units_of
 from tests.bench.metering import Request
 from tests.bench.month_end import MonthEnd, PageCost, Throughput
 from tests.bench.rollups import BATCH, Pace, Rollups
+from tests.bench.tables import table, units_text
 from tests.bench.vault import COMPUTED, FIRST_PAGE, MANY, ONE, Operation, QueryCost
 
 _SECONDS_A_CUSTOMER = 0.015
@@ -25,10 +26,11 @@ _GB_SECOND_PRICE, _QUEUE_PRICE, _EVENT_PRICE = 13.3334e-6, 0.40e-6, 1.00e-6
 _INTRODUCTION = """# Benchmarks
 
 What a message costs in DynamoDB, and how large the bundles are. `make bench` measures all of it
-and writes this page anew; nothing here is written by hand. It writes [how long the conversation
-function takes to start](benchmarks-start.md), [the Python client's](benchmarks-sdk.md) page, [how
-good forecasts are](benchmarks-forecast.md), [the quota beside a peer's](benchmarks-quota.md), and
-[what a message takes beside its model](benchmarks-overhead.md), too.
+and writes this page anew; nothing here is written by hand. It writes [what a request costs where
+there is much](benchmarks-growth.md), [how long the conversation function takes to
+start](benchmarks-start.md), [the Python client's](benchmarks-sdk.md) page, [how good forecasts
+are](benchmarks-forecast.md), [the quota beside a peer's](benchmarks-quota.md), and [what a message
+takes beside its model](benchmarks-overhead.md), too.
 """
 
 _HOT_PATH = f"""## What a message costs in DynamoDB
@@ -62,15 +64,12 @@ limit, loses counts, and counts a message that the model never answered. It keep
 session, settles nothing after the model, and cannot tell a retry from a new request.
 """
 
-_GROWTH = f"""### Flat growth
+_LENGTHS = """### With the turns, and with what waits
 
-The same messages of a customer with one conversation and of a customer with {MANY_CONVERSATIONS:,},
-each with its session's head and record in the table.
-"""
-
-_LENGTHS = """Two costs do grow, with something else. The transcript that `/chat` reads grows with
-the turns of its session, and a refusal reads the sessions that wait for their first answer at that
-moment, in case one of them was left by a crash.
+No cost grows [with the customers or with their conversations](benchmarks-growth.md). Two grow with
+something else. The transcript that `/chat` reads grows with the turns of its session, and a refusal
+reads the sessions that wait for their first answer at that moment, in case one of them was left by
+a crash.
 """
 
 _MONTH_END = """## The month end
@@ -138,18 +137,16 @@ def render_page(
 ) -> str:
     """Return the page."""
     python, machine = target
-    cases = (*hot_path.messages, *hot_path.few, *hot_path.many, *hot_path.lengths)
+    cases = (*hot_path.messages, *hot_path.lengths)
     return "\n".join(
         (
             _INTRODUCTION,
-            _table(("condition", "value"), conditions.facts),
+            table(("condition", "value"), conditions.facts),
             _HOT_PATH,
             _cases(hot_path.messages),
             _comparison(cases),
             _NAIVE,
             _cases(hot_path.naive),
-            _GROWTH,
-            _growth(hot_path.few, hot_path.many),
             _LENGTHS,
             _cases(hot_path.lengths),
             _MONTH_END,
@@ -166,7 +163,7 @@ def render_page(
             _QUERIES,
             _queries(hot_path.vault.queries),
             _BUNDLES.format(python=python, machine=machine),
-            _table(
+            table(
                 ("bundle", "files", "unzipped KB", "zipped KB"),
                 (
                     (each.name, str(each.files), _kilobytes(each.unzipped), _kilobytes(each.zipped))
@@ -179,7 +176,7 @@ def render_page(
 
 
 def _cases(cases: Iterable[Case]) -> str:
-    return _table(
+    return table(
         (
             *("message", "outcome", "before the model", "units", "after the model", "units"),
             *("requests", "units in all"),
@@ -191,7 +188,7 @@ def _cases(cases: Iterable[Case]) -> str:
                 *_side(case.side(after_model=False)),
                 *_side(case.side(after_model=True)),
                 str(len(case.requests)),
-                _units(units_of(case.requests)),
+                units_text(units_of(case.requests)),
             )
             for case in cases
         ),
@@ -203,14 +200,7 @@ def _side(requests: Sequence[Request]) -> tuple[str, str]:
         return "—", "—"
     names = [(name, len(list(same))) for name, same in groupby(each.label for each in requests)]
     listed = ", ".join(name if times == 1 else f"{times} x {name}" for name, times in names)
-    return listed, _units(units_of(requests))
-
-
-def _units(units: Units) -> str:
-    parts = [
-        f"{amount:g} {kind}" for amount, kind in ((units.write, "W"), (units.read, "R")) if amount
-    ]
-    return " + ".join(parts) or "0"
+    return listed, units_text(units_of(requests))
 
 
 def _comparison(cases: Sequence[Case]) -> str:
@@ -232,29 +222,15 @@ def _comparison(cases: Sequence[Case]) -> str:
     )
 
 
-def _growth(few: Sequence[Case], many: Sequence[Case]) -> str:
-    return _table(
-        ("message", "with 1", f"with {MANY_CONVERSATIONS:,}"),
-        (
-            (one.name.removesuffix(", with 1 conversation"), _cost(one), _cost(other))
-            for one, other in zip(few, many, strict=True)
-        ),
-    )
-
-
-def _cost(case: Case) -> str:
-    return f"{len(case.requests)} requests, {_units(units_of(case.requests))}"
-
-
 def _month_end(pages: Sequence[PageCost]) -> str:
-    return _table(
+    return table(
         ("customers with", "requests for the page", "of them writes", "units a customer"),
         (
             (
                 page.name,
                 str(len(page.requests)),
                 str(sum(bool(request.units.write) for request in page.requests)),
-                _units(Units(round(page.units.read, 2), round(page.units.write, 2))),
+                units_text(Units(round(page.units.read, 2), round(page.units.write, 2))),
             )
             for page in pages
         ),
@@ -263,13 +239,13 @@ def _month_end(pages: Sequence[PageCost]) -> str:
 
 def rollups_section(rollups: Rollups) -> str:
     """Return the section about the rollups."""
-    costs = _table(
+    costs = table(
         ("batch", "requests", "units a message"),
         (
             (
                 batch.name,
                 str(len(batch.requests)),
-                _units(Units(round(batch.units.read, 2), round(batch.units.write, 2))),
+                units_text(Units(round(batch.units.read, 2), round(batch.units.write, 2))),
             )
             for batch in rollups.batches
         ),
@@ -278,7 +254,7 @@ def rollups_section(rollups: Rollups) -> str:
 
 
 def _paces(paces: Iterable[Pace]) -> str:
-    return _table(
+    return table(
         ("first messages of sessions", "messages", "messages a second", "processor ms a message"),
         (
             (
@@ -293,20 +269,20 @@ def _paces(paces: Iterable[Pace]) -> str:
 
 
 def _operations(operations: Iterable[Operation]) -> str:
-    return _table(
+    return table(
         ("operation", "outcome", "requests", "units"),
         ((each.name, str(each.status), *_side(each.requests)) for each in operations),
     )
 
 
 def _queries(queries: Iterable[QueryCost]) -> str:
-    return _table(
+    return table(
         ("query", f"{ONE} document", f"{MANY:,} documents", f"{COMPUTED:,} documents, computed"),
         (
             (
                 query.one.name,
-                _units(units_of(query.one.requests)),
-                _units(units_of(query.many.requests)),
+                units_text(units_of(query.one.requests)),
+                units_text(units_of(query.many.requests)),
                 _computed(query),
             )
             for query in queries
@@ -316,7 +292,7 @@ def _queries(queries: Iterable[QueryCost]) -> str:
 
 def _throughput(found: Throughput) -> str:
     requests = ", ".join(f"{times:,} {name}" for name, times in sorted(found.requests.items()))
-    return _table(
+    return table(
         ("customers", "seconds", "customers a second", "processor ms a customer", "requests"),
         [
             (
@@ -339,7 +315,7 @@ def _on_paper(pages: Sequence[PageCost]) -> str:
         + 4 / CUSTOMERS_PER_PAGE * _QUEUE_PRICE
         + _EVENT_PRICE
     )
-    return _table(
+    return table(
         ("customers", "one worker", f"{_WORKERS} workers", "cost"),
         (
             (
@@ -362,16 +338,11 @@ def _duration(seconds: float) -> str:
 def _computed(query: QueryCost) -> str:
     """Return the cost with so many more documents; a page reads no more than it returns."""
     if query.one.name == FIRST_PAGE:
-        return _units(units_of(query.many.requests))
+        return units_text(units_of(query.many.requests))
     units = units_of(query.many.requests)
     times = COMPUTED // MANY
-    return _units(Units(units.read * times, units.write * times))
+    return units_text(Units(units.read * times, units.write * times))
 
 
 def _kilobytes(size: int) -> str:
     return f"{size / 1000:,.1f}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

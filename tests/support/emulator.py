@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def emulator(directory: Path) -> Iterator[str]:
-    """Run a MiniStack; yield its URL."""
+def emulator(directory: Path, program: Sequence[str | Path] = ()) -> Iterator[str]:
+    """Run a MiniStack, or a program that is one; yield its URL."""
     port = free_port()
     environment = {
         **os.environ,
@@ -51,7 +51,11 @@ def emulator(directory: Path) -> Iterator[str]:
     }
     with (directory / "ministack.log").open("wb") as log:
         process = subprocess.Popen(
-            [str(emulator_program())], env=environment, stdout=log, stderr=log, cwd=directory
+            program or [emulator_program()],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            cwd=directory,
         )
         try:
             url = f"http://127.0.0.1:{port}"
