@@ -140,9 +140,8 @@ class Alerts:
         """Deliver something of the streams, while a service may be broken."""
         stage = self._stage
         stage.aws.broken = set(stage.random.choice(BREAKAGES))
-        for listeners in stage.streams.listeners.values():
-            if listeners:
-                stage.random.choice(listeners).deliver(stage.random)
+        for listener in self._listeners():
+            listener.deliver(stage.random)
         stage.aws.broken = set()
 
     def run_dry(self) -> None:

@@ -25,7 +25,13 @@ _VISIBLE_FOR = CACHE_LIFETIME + timedelta(seconds=REQUEST_SECONDS)
 
 
 class Credentials:
-    """What the customer has stored at one provider: each value is another one."""
+    """What the customer has stored at one provider: each value is another one.
+
+    Attributes
+    ----------
+    secrets
+        All that were ever to be stored.
+    """
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -38,12 +44,14 @@ class Credentials:
             stage.chance("credentials").randbytes,
             stage.retrier,
         )
+        self.secrets: list[str] = []
         self._register: Register[str | None] = Register(None)
 
     def keep(self) -> None:
         """Store credentials or delete them."""
         if self._stage.random.random() < 0.6:
             secret = f"secret-{self._stage.number():033d}"
+            self.secrets.append(secret)
             self._register.write(secret, lambda: self._store(secret))
         else:
             self._register.write(None, self._delete)
@@ -91,7 +99,6 @@ class Credentials:
                 stored = decode_credentials(change.after)
                 values = self._values(change.after)
                 credentials = ProviderCredentials(Provider.BEDROCK, values)
-                assert values["aws_secret_key"] not in json.dumps(change.after, default=repr)
                 assert stored.masked == masked(credentials), "credentials were half written"
         if self._register.still:
             assert self._stored() in self._register.possible, "credentials nobody stored last"

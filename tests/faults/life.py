@@ -23,7 +23,7 @@ from tests.faults.chat import Chat
 from tests.faults.consumers import Consumer
 from tests.faults.credentials import Credentials
 from tests.faults.documents import Documents
-from tests.faults.invariants import check_versions
+from tests.faults.invariants import check_secrets, check_versions
 from tests.faults.payments import Payments
 from tests.faults.plans import PERIODS, Plans
 from tests.faults.rights import Rights
@@ -178,6 +178,7 @@ class Life:
             self.payments.check()
         self.rights.check()
         check_versions(self.stage)
+        check_secrets(self.stage, [*self.credentials.secrets, *self.webhooks.secrets])
 
     def leave(self, steps: int) -> None:
         """Have the customer erased, while everybody else goes on for so many steps."""

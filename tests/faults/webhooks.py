@@ -134,6 +134,8 @@ class Webhooks:
 
     Attributes
     ----------
+    secrets
+        All that the customer was told.
     steady
         Whether there is a webhook that is switched on all the time: then every event has a
         delivery.
@@ -141,6 +143,7 @@ class Webhooks:
 
     def __init__(self, stage: Stage) -> None:
         self._stage, tables, client = stage, stage.tables, stage.dynamodb
+        self.secrets: list[str] = []
         self.steady = stage.random.random() < 0.6
         self.server = Server(stage, gone=not self.steady)
         endpoints = DynamoDBWebhookEndpoints(client, tables["accounts"])
@@ -175,7 +178,7 @@ class Webhooks:
         """Have the customer told."""
         stage = self._stage
         found = self._service.set_url(stage.key_id, stage.customer_id, URLS[0], stage.budget())
-        self.server.secret = found[1]
+        self._told(found[1])
 
     # --- what happens ------------------------------------------------------------------------
 
@@ -200,7 +203,12 @@ class Webhooks:
             lambda: self._service.set_url(stage.key_id, stage.customer_id, url, stage.budget()),
         )
         if secret is not None:
-            self.server.secret, self.server.sure_until = secret, None
+            self._told(secret)
+
+    def _told(self, secret: str | None) -> None:
+        assert secret is not None
+        self.secrets.append(secret)
+        self.server.secret, self.server.sure_until = secret, None
 
     def _rotate(self) -> None:
         stage = self._stage
@@ -210,7 +218,7 @@ class Webhooks:
             WORKFLOW,
             lambda: self._service.rotate(stage.key_id, stage.customer_id, stage.budget()),
         )
-        self.server.secret, self.server.sure_until = secret, None
+        self._told(secret)
 
     def _remove(self) -> None:
         stage = self._stage
