@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
-from typing import Any
 
 from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 
+from flowstack_core.events.batches import LambdaFunction
 from tests.faults.stage import Stage
 from tests.support.faulty import FunctionKilled
 from tests.support.little_aws import Message
@@ -24,6 +24,8 @@ class Consumer:
 
     Attributes
     ----------
+    function
+        Makes the function anew: an environment has one message at a time.
     seconds
         How long the function may run; a message in hand is hidden for six times as long.
     in_hand
@@ -33,7 +35,7 @@ class Consumer:
     stage: Stage
     workflow: str
     url: str
-    function: Callable[[Any, Any], Any]
+    function: Callable[[], LambdaFunction]
     seconds: float
     in_hand: set[str] = field(default_factory=set)
 
@@ -78,7 +80,7 @@ class Consumer:
         }
         self.in_hand.add(message.message_id)
         try:
-            self.stage.call(self.workflow, self.function, {"Records": [record]}, self.seconds)
+            self.stage.call(self.workflow, self.function(), {"Records": [record]}, self.seconds)
         except (BatchProcessingError, FunctionKilled):
             return
         finally:

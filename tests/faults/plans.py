@@ -12,6 +12,7 @@ from flowstack_core.domain.errors import AccountClosedError, NotFoundError
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.subscriptions import Terms
+from flowstack_core.events.batches import LambdaFunction
 from flowstack_core.events.month_end import ENSURE, closes, month_end
 from flowstack_core.services.accounts import AccountService
 from flowstack_core.services.closing import ClosingService
@@ -54,10 +55,9 @@ class Plans:
         queue = SQSMonthEndQueue(stage.client("sqs"), _STEPS, _CLOSES, _DEAD)
         self._month_end = MonthEndService(runs, self.store, queue, clock)
         worker = CloseWorker(self.closing, runs, queue, clock)
-        self._schedule = month_end(lambda: self._month_end)
         self.consumers = (
-            Consumer(stage, CLOSE, _STEPS, self._schedule, _MONTH_END_SECONDS),
-            Consumer(stage, CLOSE, _CLOSES, closes(lambda: worker), _MONTH_END_SECONDS),
+            Consumer(stage, CLOSE, _STEPS, self._scheduled, _MONTH_END_SECONDS),
+            Consumer(stage, CLOSE, _CLOSES, lambda: closes(lambda: worker), _MONTH_END_SECONDS),
         )
         self._credited: dict[Period, int] = {}
 
@@ -103,7 +103,10 @@ class Plans:
 
     def ensure(self) -> None:
         """Call once, as the schedule does."""
-        self._stage.call(CLOSE, self._schedule, ENSURE, _MONTH_END_SECONDS)
+        self._stage.call(CLOSE, self._scheduled(), ENSURE, _MONTH_END_SECONDS)
+
+    def _scheduled(self) -> LambdaFunction:
+        return month_end(lambda: self._month_end)
 
     def redrive(self) -> None:
         """Ask again for the customers that were given up."""

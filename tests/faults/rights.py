@@ -19,6 +19,7 @@ from flowstack_core.adapters.sqs_data_rights import SQSDataRightsQueue
 from flowstack_core.domain.archives import MANIFEST
 from flowstack_core.domain.data_rights import Export, Phase
 from flowstack_core.domain.errors import AccountClosedError, NotFoundError
+from flowstack_core.events.batches import LambdaFunction
 from flowstack_core.events.data_rights import data_rights_steps
 from flowstack_core.services.erasures import ErasureService
 from flowstack_core.services.exports import ExportService
@@ -74,9 +75,11 @@ class Rights:
             quiet=QUIET,
             batch=_ERASED_AT_ONCE,
         )
-        steps = data_rights_steps(lambda: self._exports, lambda: self._erasures)
-        self.consumer = Consumer(stage, EXPORTS, _QUEUE, steps, _STEP_SECONDS)
+        self.consumer = Consumer(stage, EXPORTS, _QUEUE, self._steps, _STEP_SECONDS)
         self._begun: list[tuple[Export, set[Place]]] = []
+
+    def _steps(self) -> LambdaFunction:
+        return data_rights_steps(lambda: self._exports, lambda: self._erasures)
 
     # --- what happens ------------------------------------------------------------------------
 

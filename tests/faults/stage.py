@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from flowstack_core.domain.errors import ConflictError, ServiceUnavailableError
+from flowstack_core.events.batches import LambdaFunction
 from flowstack_core.services.ports import StoreContentionError
 from flowstack_core.services.retrying import Retrier
 from tests.faults.streams import Streams
@@ -146,9 +147,7 @@ class Stage:
                 self.wait(min(2**delivery, _LONGEST_PAUSE_SECONDS))
         raise AssertionError(f"{workflow} never succeeded")
 
-    def call(
-        self, workflow: str, function: Callable[[Any, Any], Any], event: Any, seconds: float
-    ) -> Any:
+    def call(self, workflow: str, function: LambdaFunction, event: Any, seconds: float) -> Any:
         """Invoke a Lambda function."""
         invocation = Invocation(deadline=self.budget(seconds))
         return self.request(workflow, lambda: function(event, invocation), seconds)

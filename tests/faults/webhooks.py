@@ -172,7 +172,9 @@ class Webhooks:
             stage.clock,
             Auditor(stage.clock, random_bytes),
         )
-        self.consumer = Consumer(stage, WORKFLOW, _QUEUE, webhooks(lambda: worker), _WORKER_SECONDS)
+        self.consumer = Consumer(
+            stage, WORKFLOW, _QUEUE, lambda: webhooks(lambda: worker), _WORKER_SECONDS
+        )
 
     def begin(self) -> None:
         """Have the customer told."""
