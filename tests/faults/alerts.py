@@ -31,7 +31,7 @@ from flowstack_core.services.alerts import AlertService, ThresholdWatch
 from flowstack_core.services.announcing import Announcer
 from flowstack_core.services.documents import period_closed_event, usage_alert_event
 from flowstack_core.services.own_limits import BudgetService
-from flowstack_core.services.ports import WebhookOutbox
+from flowstack_core.services.ports.webhooks import WebhookOutbox
 from flowstack_core.services.rollups import RollupService
 from tests.faults.plans import GONE
 from tests.faults.rollups import rolled_up

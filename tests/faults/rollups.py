@@ -7,7 +7,7 @@ from datetime import date
 
 from flowstack_core.domain.rollups import DaySlice, merged
 from flowstack_core.domain.sessions import Session
-from flowstack_core.services.ports import RollupReader
+from flowstack_core.services.ports.rollups import RollupReader
 
 ALWAYS = (date(2020, 1, 1), date(2040, 1, 1))
 

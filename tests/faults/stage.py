@@ -14,7 +14,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 
 from flowstack_core.domain.errors import ConflictError, ServiceUnavailableError
 from flowstack_core.events.batches import LambdaFunction
-from flowstack_core.services.ports import StoreContentionError
+from flowstack_core.services.ports.failures import StoreContentionError
 from flowstack_core.services.retrying import Retrier
 from tests.faults.streams import Streams
 from tests.support.emulator import TABLES, create_tables, dynamodb_client

@@ -20,7 +20,7 @@ from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingErro
 from mypy_boto3_dynamodb import DynamoDBClient
 
 from flowstack_core.adapters.dynamodb_sessions import HEAD_SORT_KEY
-from flowstack_core.services.ports import Clock
+from flowstack_core.services.ports.surroundings import Clock
 from tests.support.faulty import FunctionKilled
 
 Item = dict[str, Any]

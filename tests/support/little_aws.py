@@ -19,7 +19,7 @@ import boto3
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
-from flowstack_core.services.ports import Clock
+from flowstack_core.services.ports.surroundings import Clock
 from tests.support.emulator import REGION
 from tests.support.faulty_aws import respond
 
