@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 from flowstack_core.adapters.dynamodb_alerts import (
@@ -24,6 +25,7 @@ from flowstack_core.domain.alerts import SettingsChange, reaches
 from flowstack_core.domain.own_limits import CeilingAction
 from flowstack_core.domain.periods import Period
 from flowstack_core.domain.prices import cost
+from flowstack_core.domain.rollups import merged
 from flowstack_core.domain.sessions import Session
 from flowstack_core.events.rollup_stream import grown_sessions
 from flowstack_core.events.usage_stream import announcements, watched_counts
@@ -34,13 +36,14 @@ from flowstack_core.services.own_limits import BudgetService
 from flowstack_core.services.ports.webhooks import WebhookOutbox
 from flowstack_core.services.rollups import RollupService
 from tests.faults.plans import GONE
-from tests.faults.rollups import rolled_up
 from tests.faults.stage import NO_ANSWER, Stage
 from tests.faults.streams import Item, Listener, Place, of_answers, of_counts, of_news
+from tests.support.in_memory_rollups import slices_of
 
 ALERTS, CEILINGS, ROLLUPS = "alerts", "ceilings", "rollups"
 BREAKAGES = ((), (), ("events",), ("sns",), ("sqs", "sesv2"))
 THRESHOLDS = ((75, 90, 95), (50, 75, 95), (75, 95))
+ALWAYS = (date(2020, 1, 1), date(2040, 1, 1))
 ADDRESSES = ("ada@example.com", "ada@example.org")
 CEILINGS_CENTS = (None, 2_000, 5_000, 20_000)
 
@@ -188,7 +191,9 @@ class Alerts:
             if known is None or session.talk.messages >= known.talk.messages:
                 latest[session.session_id] = session
         assert billed <= latest.keys(), "S5: billed without an answer"
-        rolled_up(self._rollups, self._stage.customer_id, [latest[name] for name in sorted(billed)])
+        parts = merged(part for name in sorted(billed) for part in slices_of(latest[name]))
+        found = self._rollups.slices(self._stage.customer_id, *ALWAYS)
+        assert sorted(found, key=repr) == sorted(parts, key=repr), "the days do not add up"
 
     def _check_alerts(self) -> None:
         """A1, A2: one alert for each threshold that any count reached; everybody heard of each."""

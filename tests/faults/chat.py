@@ -34,35 +34,12 @@ from flowstack_core.services.conversations import Caller, ConversationService
 from flowstack_core.services.expiry import ExpiryService
 from tests.faults.credentials import KEY, Credentials
 from tests.faults.stage import NO_ANSWER, Stage
-from tests.support.fakes import REGION, Watching, message, model_answer
+from tests.support.fakes import REGION, SequentialIds, Watching, message, model_answer
 
 WORKFLOW = "chat"
 CONVERSATIONS = ("a", "b", "c")
 REMEMBERED = timedelta(hours=24)
 _PATIENCE = 4
-
-
-class Ids:
-    """Ids of a life, unique in it."""
-
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-
-    def session_id(self, now: datetime) -> str:
-        """Return the id of a new session."""
-        return f"ses_{int(now.timestamp() * 1000):013d}{self._stage.number():06d}"
-
-    def attempt_id(self) -> str:
-        """Return the id of a request."""
-        return f"att_{self._stage.number():06d}"
-
-    def document_key(self, now: datetime) -> str:
-        """Return the key of a document."""
-        return f"doc_{self._stage.number():06d}"
-
-    def version(self) -> str:
-        """Return a version of a document."""
-        return f"ver_{self._stage.number():06d}"
 
 
 class Models:
@@ -117,7 +94,7 @@ class Chat:
         usage = DynamoDBUsageStore(client, tables["usage"], tables["accounts"])
         own_limits = DynamoDBOwnLimitsStore(client, tables["accounts"], tables["usage"])
         cipher = KmsCredentialCipher(lambda: credentials.kms, KEY)
-        ids, observer = Ids(stage), Watching()
+        ids, observer = SequentialIds(), Watching()
         self.models = Models(stage, credentials)
         self._service = ConversationService(
             admission=Admission(

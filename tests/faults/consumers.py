@@ -11,8 +11,9 @@ from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingErro
 
 from flowstack_core.events.batches import LambdaFunction
 from tests.faults.stage import Stage
+from tests.support.batch_events import queue_record
 from tests.support.faulty import FunctionKilled
-from tests.support.little_aws import Message
+from tests.support.queues import Message
 
 _NOT_DELETED = 0.1
 """How often a message that was handled comes once more."""
@@ -71,13 +72,7 @@ class Consumer:
     def _give(self, message: Message, random: Random) -> None:
         message.received += 1
         message.visible_at = self.stage.clock.now() + timedelta(seconds=6 * self.seconds)
-        record = {
-            "messageId": message.message_id,
-            "receiptHandle": message.message_id,
-            "body": message.body,
-            "attributes": {"ApproximateReceiveCount": str(message.received)},
-            "eventSource": "aws:sqs",
-        }
+        record = queue_record(message.message_id, message.body, received=message.received)
         self.in_hand.add(message.message_id)
         try:
             self.stage.call(self.workflow, self.function(), {"Records": [record]}, self.seconds)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from flowstack_core.adapters.dynamodb_vault import DynamoDBVaultStore, decode_document
 from flowstack_core.adapters.re2_patterns import compile_re2
+from flowstack_core.services.ports.surroundings import TimeBudget
 from flowstack_core.services.vault import (
     DeleteCommand,
     StoreCommand,
@@ -15,16 +16,16 @@ from flowstack_core.services.vault import (
     VaultService,
 )
 from flowstack_core.services.vault_queries import Query, VaultQueries
-from tests.faults.chat import Ids
 from tests.faults.registers import Register
-from tests.faults.stage import NO_ANSWER, Deadline, Stage
+from tests.faults.stage import NO_ANSWER, Stage
+from tests.support.fakes import SequentialIds
 
 WORKFLOW = "vault"
 KEYS = ("d1", "d2")
 COUNTER = "count"
 _PATIENCE = 4
 
-Act = Callable[[Deadline], object]
+Act = Callable[[TimeBudget], object]
 
 
 class Documents:
@@ -38,7 +39,7 @@ class Documents:
         self._stage = stage
         store = DynamoDBVaultStore(stage.dynamodb, stage.tables["vault"])
         access = VaultAccess(store, stage.clock, stage.retrier)
-        self._vault = VaultService(access, Ids(stage))
+        self._vault = VaultService(access, SequentialIds())
         self._queries = VaultQueries(access, compile_re2)
         self._registers: dict[str, Register[int | None]] = {key: Register(None) for key in KEYS}
         self._keyed: set[int] = set()

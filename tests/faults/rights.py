@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import tarfile
 from datetime import datetime, timedelta
 from typing import Any
-
-import boto3
-from botocore.config import Config
 
 from flowstack_core.adapters.dynamodb_customer_data import DynamoDBCustomerData
 from flowstack_core.adapters.kinds_of_items import BOOKS, UNLISTED
@@ -27,7 +22,8 @@ from tests.faults.consumers import Consumer
 from tests.faults.plans import Plans
 from tests.faults.stage import NO_ANSWER, Stage
 from tests.faults.streams import Item, Place
-from tests.support.emulator import REGION
+from tests.support.archives import files_of
+from tests.support.emulator import s3_client
 
 EXPORTS, ERASURES = "export", "erasure"
 QUIET = timedelta(minutes=30)
@@ -46,9 +42,9 @@ class Rights:
     def __init__(self, stage: Stage, plans: Plans) -> None:
         self._stage, self._plans = stage, plans
         self._bucket = f"{stage.name}-archives"
-        self._plain = _s3(stage.url)
+        self._plain = s3_client(stage.url)
         self._plain.create_bucket(Bucket=self._bucket)
-        s3 = _s3(stage.url)
+        s3 = s3_client(stage.url)
         stage.faults.attach(s3)
         data = DynamoDBCustomerData(stage.dynamodb, stage.tables)
         archives = S3Archives(s3, self._bucket)
@@ -178,12 +174,7 @@ class Rights:
 
 def _read_archive(content: bytes) -> dict[str, list[bytes]]:
     """Return the lines of an archive by what they are about; its manifest must be right."""
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
-        files = {
-            member.name: file.read()
-            for member in archive.getmembers()
-            if (file := archive.extractfile(member)) is not None
-        }
+    files = files_of(content)
     manifest: dict[str, Any] = json.loads(files.pop(MANIFEST))
     assert {file["name"] for file in manifest["files"]} == files.keys(), "the manifest is wrong"
     lines: dict[str, list[bytes]] = {}
@@ -194,18 +185,3 @@ def _read_archive(content: bytes) -> dict[str, list[bytes]]:
         lines.setdefault(file["name"].partition("/")[0], []).extend(written.splitlines())
     assert manifest["counts"] == {name: len(rows) for name, rows in lines.items()}
     return lines
-
-
-def _s3(url: str) -> Any:
-    return boto3.client(
-        "s3",
-        endpoint_url=url,
-        region_name=REGION,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(
-            signature_version="s3v4",
-            s3={"addressing_style": "path"},
-            retries={"total_max_attempts": 1},
-        ),
-    )

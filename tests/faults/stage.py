@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from random import Random
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 from mypy_boto3_dynamodb import DynamoDBClient
 
+from flowstack_core.adapters.system import LambdaTimeBudget
 from flowstack_core.domain.errors import ConflictError, ServiceUnavailableError
 from flowstack_core.events.batches import LambdaFunction
 from flowstack_core.services.ports.failures import StoreContentionError
@@ -42,26 +43,17 @@ _LONGEST_PAUSE_SECONDS = 16
 
 
 @dataclass
-class Deadline:
-    """The time that a request has, by the clock."""
-
-    clock: FixedClock
-    until: datetime
-
-    def remaining_seconds(self) -> float:
-        """Return what is left."""
-        return (self.until - self.clock.now()).total_seconds()
-
-
-@dataclass
 class Invocation(LambdaContext):
-    """A call of a function, whose time passes with the clock's."""
+    """A call of a function that begins now, and whose time passes with the clock's."""
 
-    deadline: Deadline = field(kw_only=True)
+    clock: FixedClock = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        self._ends_at = self.clock.now() + timedelta(seconds=self.seconds)
 
     def get_remaining_time_in_millis(self) -> int:
         """Return what is left."""
-        return int(self.deadline.remaining_seconds() * 1000)
+        return (self._ends_at - self.clock.now()) // timedelta(milliseconds=1)
 
 
 class Stage:
@@ -120,9 +112,9 @@ class Stage:
         """Let time pass."""
         self.clock.advance(seconds=seconds)
 
-    def budget(self, seconds: float = REQUEST_SECONDS) -> Deadline:
-        """Return the time that something has which begins now."""
-        return Deadline(self.clock, self.clock.now() + timedelta(seconds=seconds))
+    def budget(self) -> LambdaTimeBudget:
+        """Return the time that a request has which begins now."""
+        return LambdaTimeBudget(Invocation(REQUEST_SECONDS, clock=self.clock))
 
     def insist(self, holds: bool, rule: str) -> None:
         """Note that a rule is broken, if it is; whoever tells the story asks for it."""
@@ -149,5 +141,5 @@ class Stage:
 
     def call(self, workflow: str, function: LambdaFunction, event: Any, seconds: float) -> Any:
         """Invoke a Lambda function."""
-        invocation = Invocation(deadline=self.budget(seconds))
+        invocation = Invocation(seconds, clock=self.clock)
         return self.request(workflow, lambda: function(event, invocation), seconds)

@@ -21,6 +21,7 @@ from mypy_boto3_dynamodb import DynamoDBClient
 
 from flowstack_core.adapters.dynamodb_sessions import HEAD_SORT_KEY
 from flowstack_core.services.ports.surroundings import Clock
+from tests.support.batch_events import stream_record
 from tests.support.faulty import FunctionKilled
 
 Item = dict[str, Any]
@@ -57,6 +58,11 @@ class Change:
     place: Place
     before: Item | None
     after: Item | None
+
+    @property
+    def table(self) -> str:
+        """Where the item is."""
+        return self.place[0]
 
     @property
     def sort_key(self) -> str:
@@ -180,22 +186,10 @@ class Streams:
 
     def _tell(self, change: Change) -> None:
         self.history.append(change)
-        table, pk, sk = change.place
-        told: dict[str, Any] = {
-            "SequenceNumber": str(next(self._numbers)),
-            "Keys": {"pk": {"S": pk}, "sk": {"S": sk}},
-        }
-        told |= {} if change.before is None else {"OldImage": change.before}
-        told |= {} if change.after is None else {"NewImage": change.after}
-        what = "INSERT" if change.before is None else "MODIFY" if change.after else "REMOVE"
-        record = {
-            "eventID": told["SequenceNumber"],
-            "eventName": what,
-            "eventSource": "aws:dynamodb",
-            "dynamodb": told,
-        }
+        event = "INSERT" if change.before is None else "MODIFY" if change.after else "REMOVE"
+        record = stream_record(next(self._numbers), event, before=change.before, after=change.after)
         self.records.append(record)
-        for listener in self.listeners[table]:
+        for listener in self.listeners[change.table]:
             if listener.concerns(record):
                 listener.waiting.append(record)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from flowstack import InvalidRequestError
+from flowstack.webhooks import verify
 from flowstack_core.adapters.dynamodb_webhooks import (
     DynamoDBDeliveryLog,
     DynamoDBWebhookEndpoints,
@@ -20,7 +19,6 @@ from flowstack_core.adapters.webhook_sender import signed_headers
 from flowstack_core.domain.errors import FlowStackError
 from flowstack_core.domain.webhooks import (
     OVERLAP,
-    SECRET_PREFIX,
     Delivery,
     Failure,
     Reply,
@@ -90,13 +88,10 @@ class Server:
         sure = self.sure_until is None or self._stage.clock.now() < self.sure_until
         if self.secret is None or not sure:
             return
-        text = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.{body}"
-        key = base64.b64decode(self.secret.removeprefix(SECRET_PREFIX))
-        digest = hmac.new(key, text.encode(), hashlib.sha256).digest()
-        signature = f"v1,{base64.b64encode(digest).decode()}"
-        self._stage.insist(
-            signature in headers["webhook-signature"].split(" "), "a signature does not verify"
-        )
+        try:
+            verify(body, headers, self.secret, self._stage.clock.now().timestamp())
+        except InvalidRequestError as error:
+            self._stage.insist(False, f"a webhook is not believed: {error}")
 
     def _reply(self, event: WebhookEvent) -> Reply:
         faults, random = self._stage.faults, self._random

@@ -211,7 +211,7 @@ class _FaultySession:
 
     def send(self, request: Any) -> AWSResponse:
         """Send a request, or not; tell the truth about it, or not."""
-        operation = _operation(request)
+        operation = operation_of(request)
         fate = self.faults.next(f"{self.service} {operation}")
         match fate:
             case "throttled":
@@ -255,7 +255,8 @@ def respond(
     return AWSResponse(request.url, status, headers, Body(content))
 
 
-def _operation(request: Any) -> str:
+def operation_of(request: Any) -> str:
+    """Return what is asked for, where the service's protocol names it, or else the method."""
     target = request.headers.get("X-Amz-Target", b"")
     name: str = target.decode() if isinstance(target, bytes) else str(target)
     return name.rpartition(".")[2] or str(request.method)

@@ -10,7 +10,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from typing import Any
 from urllib.parse import parse_qs
@@ -21,7 +21,8 @@ from botocore.config import Config
 
 from flowstack_core.services.ports.surroundings import Clock
 from tests.support.emulator import REGION
-from tests.support.faulty_aws import respond
+from tests.support.faulty_aws import operation_of, respond
+from tests.support.queues import Message
 
 Document = dict[str, Any]
 
@@ -29,16 +30,6 @@ _ONCE = Config(retries={"total_max_attempts": 1})
 _PUBLISHED = (
     b"<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>"
 )
-
-
-@dataclass
-class Message:
-    """A message of a queue."""
-
-    message_id: str
-    body: str
-    visible_at: datetime
-    received: int = 0
 
 
 @dataclass
@@ -168,7 +159,7 @@ class _LittleSession:
             "PutEvents": aws.put_events,
             "Encrypt": aws.encrypt,
             "Decrypt": aws.decrypt,
-            "": aws.send_email,
+            "POST": aws.send_email,
         }
 
     def send(self, request: Any) -> AWSResponse:
@@ -178,9 +169,7 @@ class _LittleSession:
         if self._service == "sns":
             self._aws.publish(request.body)
             return respond(request, _PUBLISHED, kind="text/xml")
-        target = request.headers.get("X-Amz-Target", b"")
-        name = target.decode() if isinstance(target, bytes) else str(target)
-        answer = self._operations[name.rpartition(".")[2]](json.loads(request.body))
+        answer = self._operations[operation_of(request)](json.loads(request.body))
         if answer is None:
             return respond(request, b'{"__type": "InvalidCiphertextException"}', 400)
         return respond(request, json.dumps(answer).encode())

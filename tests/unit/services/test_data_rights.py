@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import json
-import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,6 +24,7 @@ from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.erasures import ErasureMovedError, ErasureService
 from flowstack_core.services.exports import LEASE, LINK_LIFETIME, ExportService
 from flowstack_core.services.subscriptions import SubscriptionService
+from tests.support.archives import files_of
 from tests.support.customers_items import CANARY, every_kind
 from tests.support.fakes import DECEMBER, NOON, NOVEMBER, World
 from tests.support.faulty import Answerless, FunctionKilled, Killed
@@ -116,16 +115,8 @@ class Rights:
             self.queue.messages.pop(0)
 
     def archive(self, export_id: str) -> dict[str, bytes]:
-        """Return the files of an archive, read as anybody's tar would."""
-        content = self.archives.finished[ME, export_id]
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as tar:
-            found = {
-                member.name: file.read()
-                for member in tar.getmembers()
-                if (file := tar.extractfile(member)) is not None
-            }
-            assert len(found) == len(tar.getmembers())
-        return found
+        """Return the files of an archive."""
+        return files_of(self.archives.finished[ME, export_id])
 
     def left(self, customer_id: str) -> set[str]:
         """Return the sort keys of what is there of a customer."""
