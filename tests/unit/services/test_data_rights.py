@@ -353,6 +353,35 @@ def test_an_erasure_that_is_repeated_does_and_says_the_same() -> None:
     assert not rights.queue.messages
 
 
+class OvertakingQueue(InMemoryDataRightsQueue):
+    """Lets somebody else come before whoever sends the first message of an erasure."""
+
+    def __init__(self, overtake: Callable[[], object]) -> None:
+        super().__init__()
+        self._overtake: Callable[[], object] | None = overtake
+
+    def send_erasure(self, customer_id: str, step: int, delay: timedelta) -> None:
+        """Ask for a step of an erasure."""
+        super().send_erasure(customer_id, step, delay)
+        overtake, self._overtake = self._overtake, None
+        if overtake is not None:
+            overtake()
+
+
+def test_of_two_who_ask_for_an_erasure_at_once_both_are_told_where_it_stands() -> None:
+    rights = Rights()
+
+    def ask_too() -> None:
+        rights.erasures.start("op", ME, ME)
+        rights.world.clock.advance(seconds=1)
+
+    rights.queue = OvertakingQueue(ask_too)
+    rights.compose()
+    assert rights.erasures.start("op", ME, ME) == rights.erasures.erasure(ME)
+    rights.deliver()
+    check_erased(rights)
+
+
 def test_an_erasure_has_to_be_confirmed_by_the_customers_id() -> None:
     rights = Rights()
     with pytest.raises(InvalidRequestError):

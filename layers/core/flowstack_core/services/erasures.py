@@ -100,7 +100,13 @@ class ErasureService:
             return erasure
         # Asked for before anything is done: should this request be killed, the queue goes on.
         self._queue.send_erasure(customer_id, erasure.runs, min(self._quiet, _FIRST_STEP))
-        return self._step(erasure) if erasure.phase is Phase.STOPPING else erasure
+        if erasure.phase is not Phase.STOPPING:
+            return erasure
+        try:
+            return self._step(erasure)
+        except ErasureMovedError:
+            # The queue, or another request, has stopped the customer meanwhile.
+            return self.erasure(customer_id)
 
     def erasure(self, customer_id: str) -> Erasure:
         """Return how far an erasure is, or that it was done.
