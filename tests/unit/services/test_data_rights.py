@@ -327,11 +327,15 @@ def test_an_erasure_that_is_killed_anywhere_ends_the_same(applied: bool) -> None
     assert killed_at_every_call(applied, erased, check_erased) > 30
 
 
+@pytest.mark.parametrize("late", [timedelta(0), QUIET])
 @pytest.mark.parametrize("applied", [False, True])
-def test_an_erasure_goes_on_by_itself_wherever_a_step_was_cut_off(applied: bool) -> None:
+def test_an_erasure_goes_on_by_itself_wherever_a_step_was_cut_off(
+    applied: bool, late: timedelta
+) -> None:
     for survived in range(10_000):
         rights = Rights()
         rights.erasures.start("op", ME, ME)
+        rights.world.clock.advance(seconds=late.total_seconds())
         rights.fault = Killed(survived, applied=applied)
         rights.compose()
         try:
