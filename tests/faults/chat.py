@@ -37,7 +37,7 @@ from tests.faults.stage import NO_ANSWER, Stage
 from tests.support.fakes import REGION, SequentialIds, Watching, message, model_answer
 
 WORKFLOW = "chat"
-CONVERSATIONS = ("a", "b", "c")
+CONVERSATIONS = ("a", "b", "c", "d", "e")
 REMEMBERED = timedelta(hours=24)
 _PATIENCE = 4
 

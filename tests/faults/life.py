@@ -39,6 +39,11 @@ WORKFLOWS = (
 )
 RATES = (0.01, 0.05, 0.15, 0.25)
 CROWDS = (0.0, 0.02, 0.1)
+TALKS = (3, 12, 40)
+"""How often a customer talks, while it does each other thing once or a few times.
+
+The more it talks, the sooner it comes to its limit; the less, the more comes of all the rest.
+"""
 GAPS = (
     *(timedelta(milliseconds=1), timedelta(seconds=20), timedelta(minutes=10)),
     *(timedelta(minutes=29, seconds=59), timedelta(minutes=30), timedelta(hours=3)),
@@ -60,6 +65,7 @@ class Life:
         chance = Random(f"life {seed}")
         self.rate, self.crowd = chance.choice(RATES), chance.choice(CROWDS)
         self.pays, self.leaves = chance.random() < 0.5, chance.random() < 0.4
+        self._talks = chance.choice(TALKS)
         self.stage = Stage(url, seed, self.rate, self.crowd)
         self.credentials = Credentials(self.stage)
         self.chat = Chat(self.stage, self.credentials)
@@ -78,7 +84,8 @@ class Life:
     @property
     def _of_the_customer(self) -> tuple[Happening, ...]:
         return (
-            *(self.chat.send, self.chat.send, self.chat.send, self.chat.repeat),
+            *([self.chat.send] * self._talks),
+            self.chat.repeat,
             *(self.documents.keep, self.documents.keep, self.documents.count_up),
             *(self.credentials.keep, self.credentials.keep, self.credentials.keep),
             *(self.alerts.change_settings, self.alerts.limit_itself, self.alerts.look_at_budget),
