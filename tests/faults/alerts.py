@@ -27,6 +27,7 @@ from flowstack_core.domain.periods import Period
 from flowstack_core.domain.prices import cost
 from flowstack_core.domain.rollups import merged
 from flowstack_core.domain.sessions import Session
+from flowstack_core.events.batches import LambdaFunction
 from flowstack_core.events.rollup_stream import grown_sessions
 from flowstack_core.events.usage_stream import announcements, watched_counts
 from flowstack_core.services.alerts import AlertService, ThresholdWatch
@@ -37,7 +38,15 @@ from flowstack_core.services.ports.webhooks import WebhookOutbox
 from flowstack_core.services.rollups import RollupService
 from tests.faults.plans import GONE
 from tests.faults.stage import NO_ANSWER, Stage
-from tests.faults.streams import Item, Listener, Place, of_answers, of_counts, of_news
+from tests.faults.streams import (
+    Concerns,
+    Item,
+    Listener,
+    Place,
+    of_answers,
+    of_counts,
+    of_news,
+)
 from tests.support.in_memory_rollups import slices_of
 
 ALERTS, CEILINGS, ROLLUPS = "alerts", "ceilings", "rollups"
@@ -87,7 +96,7 @@ class Alerts:
         watched = watched_counts(lambda: ThresholdWatch(self._store, stage.clock))
         told = announcements(lambda: announcer)
 
-        def listener(workflow: str, concerns: Any, function: Any) -> Listener:
+        def listener(workflow: str, concerns: Concerns, function: LambdaFunction) -> Listener:
             return Listener(
                 concerns, lambda event: stage.call(workflow, function, event, _BATCH_SECONDS)
             )

@@ -110,11 +110,6 @@ class Rights:
                 return change.at + KEY_BELIEVED_FOR
         return None
 
-    @property
-    def done(self) -> bool:
-        """Whether the erasure is done."""
-        return self._erasures.erasure(self._stage.customer_id).phase is Phase.DONE
-
     # --- what is left ------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -127,13 +122,13 @@ class Rights:
             found = _read_archive(content)
             sessions = {json.loads(line)["session_id"] for line in found.get("sessions", [])}
             assert {sort_key for _, _, sort_key in there} <= sessions, "an archive is incomplete"
-            assert b"sealed" not in content
+            assert b"sealed" not in content, "an archive holds what is sealed"
 
     def check_erased(self) -> None:
         """Look for anything that is left of the customer."""
         stage = self._stage
         erasure = self._erasures.erasure(stage.customer_id)
-        assert erasure.phase is Phase.DONE
+        assert erasure.phase is Phase.DONE, "an erasure was left half way"
         assert erasure.gone_by is not None
         left = [
             (table, item["pk"]["S"], item["sk"]["S"])

@@ -28,6 +28,9 @@ Item = dict[str, Any]
 Place = tuple[str, str, str]
 """A table, and the two parts of a key."""
 
+Concerns = Callable[[Mapping[str, Any]], bool]
+"""Says whether a record is one that a function is given: the filter of its event source."""
+
 _TOLD = ("STATEMENT#", "ALERT#", "BUDGET#")
 
 
@@ -82,7 +85,7 @@ class Listener:
         Whether it has a batch in hand: a shard is given to one invocation at a time.
     """
 
-    concerns: Callable[[Mapping[str, Any]], bool]
+    concerns: Concerns
     call: Callable[[dict[str, Any]], Any]
     waiting: list[dict[str, Any]] = field(default_factory=list)
     given: list[dict[str, Any]] = field(default_factory=list)
