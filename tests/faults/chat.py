@@ -85,6 +85,8 @@ class Chat:
     ----------
     answers
         The document that each idempotency key was answered with.
+    service, ids
+        What answers, and names what there is: also what is answered later.
     """
 
     def __init__(self, stage: Stage, credentials: Credentials) -> None:
@@ -94,9 +96,10 @@ class Chat:
         usage = DynamoDBUsageStore(client, tables["usage"], tables["accounts"])
         own_limits = DynamoDBOwnLimitsStore(client, tables["accounts"], tables["usage"])
         cipher = KmsCredentialCipher(lambda: credentials.kms, KEY)
-        ids, observer = SequentialIds(), Watching()
+        self.ids = ids = SequentialIds()
+        observer = Watching()
         self.models = Models(stage, credentials)
-        self._service = ConversationService(
+        self.service = ConversationService(
             admission=Admission(
                 sessions, usage, accounts, own_limits, ids, stage.retrier, observer
             ),
@@ -135,7 +138,9 @@ class Chat:
 
     def _ask(self, key: str, conversation_id: str, *, own: bool) -> None:
         stage = self._stage
-        operation: Literal["invoke", "chat"] = "chat" if conversation_id == "a" else "invoke"
+        operation: Literal["invoke", "chat"] = (
+            "chat" if conversation_id == CONVERSATIONS[0] else "invoke"
+        )
         command = message(
             conversation_id=conversation_id,
             operation=operation,
@@ -150,7 +155,7 @@ class Chat:
             try:
                 answer = stage.request(
                     WORKFLOW,
-                    lambda: self._service.answer(
+                    lambda: self.service.answer(
                         Caller(stage.customer_id, Tier.STARTER),
                         command,
                         budget,  # noqa: B023 - runs at once

@@ -1,11 +1,11 @@
 """One customer's life on the real services and adapters, while requests to AWS fail by chance.
 
-A life is a random story of messages, retries, plan changes, payments, credits, month ends,
-documents, credentials, ceilings, webhooks, exports, what the streams make of all that, and
-sometimes an erasure in the end. Any request to AWS may be throttled, break before or after it took
-effect, lose its answer, answer late, or be the last thing that its process does; between any two of
-them somebody else may do something else. Callers behave as callers do: they send a request again
-under its idempotency key, queues and streams deliver again.
+A life is a random story of messages that are answered at once or later, retries, plan changes,
+payments, credits, month ends, documents, credentials, ceilings, webhooks, exports, what the streams
+make of all that, and sometimes an erasure in the end. Any request to AWS may be throttled, break
+before or after it took effect, lose its answer, answer late, or be the last thing that its process
+does; between any two of them somebody else may do something else. Callers behave as callers do:
+they send a request again under its idempotency key, queues and streams deliver again.
 
 When the story is told, the faults end, everything that waits is delivered, and `Life.check` looks
 at what is left. Everything follows from the seed.
@@ -17,13 +17,24 @@ from collections.abc import Callable
 from datetime import timedelta
 from random import Random
 
-from tests.faults import alerts, chat, credentials, documents, payments, plans, rights, webhooks
+from tests.faults import (
+    alerts,
+    chat,
+    credentials,
+    documents,
+    later,
+    payments,
+    plans,
+    rights,
+    webhooks,
+)
 from tests.faults.alerts import Alerts
 from tests.faults.chat import Chat
 from tests.faults.consumers import Consumer
 from tests.faults.credentials import Credentials
 from tests.faults.documents import Documents
 from tests.faults.invariants import check_secrets, check_versions
+from tests.faults.later import Later
 from tests.faults.payments import Payments
 from tests.faults.plans import PERIODS, Plans
 from tests.faults.rights import Rights
@@ -33,7 +44,8 @@ from tests.faults.webhooks import Webhooks
 Happening = Callable[[], None]
 
 WORKFLOWS = (
-    *(chat.WORKFLOW, plans.PLANS, plans.CLOSE, alerts.ROLLUPS, alerts.ALERTS, alerts.CEILINGS),
+    *(chat.WORKFLOW, later.WORKFLOW, plans.PLANS, plans.CLOSE),
+    *(alerts.ROLLUPS, alerts.ALERTS, alerts.CEILINGS),
     *(documents.WORKFLOW, credentials.WORKFLOW, webhooks.WORKFLOW, payments.WORKFLOW),
     *(rights.EXPORTS, rights.ERASURES),
 )
@@ -69,6 +81,7 @@ class Life:
         self.stage = Stage(url, seed, self.rate, self.crowd)
         self.credentials = Credentials(self.stage)
         self.chat = Chat(self.stage, self.credentials)
+        self.later = Later(self.stage, self.chat)
         self.plans = Plans(self.stage)
         self.documents = Documents(self.stage)
         self.webhooks = Webhooks(self.stage)
@@ -85,7 +98,7 @@ class Life:
     def _of_the_customer(self) -> tuple[Happening, ...]:
         return (
             *([self.chat.send] * self._talks),
-            self.chat.repeat,
+            *(self.chat.repeat, self.later.send, self.later.send, self.later.repeat),
             *(self.documents.keep, self.documents.keep, self.documents.count_up),
             *(self.credentials.keep, self.credentials.keep, self.credentials.keep),
             *(self.alerts.change_settings, self.alerts.limit_itself, self.alerts.look_at_budget),
@@ -98,6 +111,7 @@ class Life:
         return (
             *(self.alerts.stream, self.alerts.stream, self.alerts.stream),
             *(self.webhooks.work, self.webhooks.work, self.chat.tidy),
+            *(self.later.work, self.later.work),
             *(self.plans.credit, self.plans.end_month, self.rights.work, self.rights.work),
             *(payment if self.pays else (self.plans.change_plan,)),
         )
@@ -156,6 +170,7 @@ class Life:
             *self.plans.consumers,
             self.webhooks.consumer,
             self.rights.consumer,
+            self.later.consumer,
         ]
         self.alerts.run_dry()
         while any(consumer.waiting for consumer in consumers):
@@ -177,6 +192,7 @@ class Life:
         for key, document in self.chat.answers.items():
             assert document["session"]["id"] in billed, f"{key} was answered and not billed"
         assert len(billed) <= len(self.chat.models.answered), "S5: billed for nothing"
+        self.later.check(billed)
         self.documents.check()
         self.credentials.check()
         self.alerts.check(billed)
