@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore
 from flowstack_core.adapters.dynamodb_codec import read_instant
@@ -30,7 +30,7 @@ from flowstack_core.domain.providers import Provider, ProviderCredentials
 from flowstack_core.domain.sessions import INACTIVITY_LIMIT, Conversation
 from flowstack_core.services.admission import Admission
 from flowstack_core.services.byok import CredentialFinder
-from flowstack_core.services.conversations import Caller, ConversationService
+from flowstack_core.services.conversations import Caller, ConversationService, MessageCommand
 from flowstack_core.services.expiry import ExpiryService
 from tests.faults.credentials import KEY, Credentials
 from tests.faults.stage import NO_ANSWER, Stage
@@ -123,55 +123,52 @@ class Chat:
 
     def send(self) -> None:
         """Send a message, and again under its key while there is no answer."""
-        random = self._stage.random
+        random, key = self._stage.random, f"key-{self._stage.number()}"
         own = random.random() < 0.25
-        self._ask(f"key-{self._stage.number()}", random.choice(CONVERSATIONS), own=own)
+        self._asked[key] = (self._stage.clock.now(), random.choice(CONVERSATIONS), own)
+        self._ask(key)
 
     def repeat(self) -> None:
         """Send an answered message once more, while its key is remembered."""
         since = self._stage.clock.now() - REMEMBERED
         remembered = [key for key in sorted(self.answers) if self._asked[key][0] > since]
         if remembered:
-            key = self._stage.random.choice(remembered)
-            _, conversation_id, own = self._asked[key]
-            self._ask(key, conversation_id, own=own)
+            self._ask(self._stage.random.choice(remembered))
 
-    def _ask(self, key: str, conversation_id: str, *, own: bool) -> None:
-        stage = self._stage
-        operation: Literal["invoke", "chat"] = (
-            "chat" if conversation_id == CONVERSATIONS[0] else "invoke"
-        )
-        command = message(
-            conversation_id=conversation_id,
-            operation=operation,
-            text=key,
-            idempotency_key=key,
-            byok=own,
-        )
-        self._asked.setdefault(key, (stage.clock.now(), conversation_id, own))
+    def _ask(self, key: str) -> None:
+        stage, caller = self._stage, Caller(self._stage.customer_id, Tier.STARTER)
+        command = self._command(key)
         known, asked_before = self.answers.get(key), self.models.answered.count(key)
         for _ in range(_PATIENCE):
             budget = stage.budget()
             try:
-                answer = stage.request(
-                    WORKFLOW,
-                    lambda: self.service.answer(
-                        Caller(stage.customer_id, Tier.STARTER),
-                        command,
-                        budget,  # noqa: B023 - runs at once
-                    ),
-                )
+                with stage.repeatable(lambda: self._ask(key)):
+                    answer = stage.request(
+                        WORKFLOW,
+                        lambda: self.service.answer(caller, command, budget),  # noqa: B023 - now
+                    )
             except (*NO_ANSWER, RequestInProgressError):
                 stage.wait(stage.random.choice([1, 40]))
             except FlowStackError:
                 return
             else:
-                self.answers[key] = answer.document
+                first = self.answers.setdefault(key, answer.document)
+                stage.insist(first == answer.document, "S3: another answer")
                 break
         if known is not None:
-            stage.insist(self.answers[key] == known, "S3: another answer")
             again = self.models.answered.count(key) > asked_before
             stage.insist(not again, "S3: asked the model again")
+
+    def _command(self, key: str) -> MessageCommand:
+        """Return the message of a key; the model is told the key, and says it again."""
+        _, conversation_id, own = self._asked[key]
+        return message(
+            conversation_id=conversation_id,
+            operation="chat" if conversation_id == CONVERSATIONS[0] else "invoke",
+            text=key,
+            idempotency_key=key,
+            byok=own,
+        )
 
     def tidy(self) -> None:
         """Delete live sessions that have expired, as DynamoDB does, and tell of it."""

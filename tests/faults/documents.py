@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 from flowstack_core.adapters.dynamodb_vault import DynamoDBVaultStore, decode_document
 from flowstack_core.adapters.re2_patterns import compile_re2
+from flowstack_core.domain.errors import ConflictError
 from flowstack_core.services.ports.surroundings import TimeBudget
 from flowstack_core.services.vault import (
     DeleteCommand,
@@ -79,13 +81,20 @@ class Documents:
         if register.still:
             stage.insist(self._number(key) in register.possible, f"{key} is what nobody wrote last")
 
+    def _once_more(self, act: Act) -> None:
+        """Send a request whose answer nobody waits for."""
+        budget = self._stage.budget()
+        with suppress(*NO_ANSWER, ConflictError):
+            self._stage.request(WORKFLOW, lambda: act(budget))
+
     def _again(self, act: Act) -> None:
         """Send a request, and again while there is no answer, as long as patience lasts."""
         stage = self._stage
         for left in reversed(range(_PATIENCE)):
             budget = stage.budget()
             try:
-                stage.request(WORKFLOW, lambda: act(budget))  # noqa: B023 - runs at once
+                with stage.repeatable(lambda: self._once_more(act)):
+                    stage.request(WORKFLOW, lambda: act(budget))  # noqa: B023 - runs at once
             except NO_ANSWER:
                 if not left:
                     raise
@@ -100,15 +109,16 @@ class Documents:
         name = f"count-{stage.number()}" if keyed else None
         command = UpdateCommand("c", COUNTER, {"$inc": {"count": 1}}, idempotency_key=name)
 
-        def update() -> None:
-            self._vault.update(stage.customer_id, command, stage.budget())
+        def update(budget: TimeBudget) -> None:
+            self._vault.update(stage.customer_id, command, budget)
 
         self._counting += 1
         try:
             if keyed:
-                stage.deliver(WORKFLOW, update)
+                with stage.repeatable(lambda: self._once_more(update)):
+                    stage.deliver(WORKFLOW, lambda: update(stage.budget()))
             else:
-                stage.request(WORKFLOW, update)
+                stage.request(WORKFLOW, lambda: update(stage.budget()))
         except NO_ANSWER:
             self._perhaps_counted += 1
         else:

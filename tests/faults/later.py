@@ -67,10 +67,11 @@ class Later:
         for _ in range(_PATIENCE):
             budget = stage.budget()
             try:
-                accepted = stage.request(
-                    WORKFLOW,
-                    lambda: self._requests.submit(caller, command, budget),  # noqa: B023 - at once
-                )
+                with stage.repeatable(lambda: self._submit(key)):
+                    accepted = stage.request(
+                        WORKFLOW,
+                        lambda: self._requests.submit(caller, command, budget),  # noqa: B023 - now
+                    )
             except (*NO_ANSWER, RequestInProgressError):
                 stage.wait(stage.random.choice([1, 40]))
             except FlowStackError:

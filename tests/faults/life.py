@@ -56,6 +56,9 @@ TALKS = (3, 12, 40)
 
 The more it talks, the sooner it comes to its limit; the less, the more comes of all the rest.
 """
+IMPATIENCE, RIVALRY = 0.2, 0.3
+"""How often what comes between is the caller's own second try, or somebody who does the same."""
+
 GAPS = (
     *(timedelta(milliseconds=1), timedelta(seconds=20), timedelta(minutes=10)),
     *(timedelta(minutes=29, seconds=59), timedelta(minutes=30), timedelta(hours=3)),
@@ -90,6 +93,7 @@ class Life:
         self.rights = Rights(self.stage, self.plans)
         for part in (self.plans, self.alerts, self.documents, self.webhooks):
             part.begin()
+        self._going_on: Happening = self.wait
         self.stage.faults.meanwhile = self._interrupt
 
     # --- the story ---------------------------------------------------------------------------
@@ -124,22 +128,33 @@ class Life:
             *(self.wait, self.wait, self.wait, self.rights.export, self.rights.export),
         )
         for _ in range(steps):
-            self._happen(self.stage.random.choice(happenings))
+            self._turn_to(self.stage.random.choice(happenings))
         for _ in range(steps // 2):
-            self._happen(self.stage.random.choice(self._of_others))
+            self._turn_to(self.stage.random.choice(self._of_others))
 
     def wait(self) -> None:
         """Let time pass."""
         self.stage.wait(self.stage.random.choice(GAPS).total_seconds())
 
     def _interrupt(self) -> None:
-        self._happen(self.stage.random.choice((*self._of_the_customer, *self._of_others)))
+        chance = self.stage.random
+        who = chance.random()
+        if who < IMPATIENCE:
+            self._happen(self.stage.lose_patience)
+        elif who < IMPATIENCE + RIVALRY:
+            self._happen(self._going_on)
+        else:
+            self._happen(chance.choice((*self._of_the_customer, *self._of_others)))
+
+    def _turn_to(self, happening: Happening) -> None:
+        self._going_on = happening
+        self._happen(happening)
 
     def _happen(self, happening: Happening) -> None:
         shut_at = self.rights.shut_at
         now = self.stage.clock.now()
         shut = shut_at is not None and now >= shut_at
-        if shut and happening in self._of_the_customer:
+        if shut and happening in (*self._of_the_customer, self.stage.lose_patience):
             return
         self.stage.faults.trace.append(f"{now:%m-%d %H:%M:%S} {happening.__qualname__}")
         happening()
@@ -214,7 +229,7 @@ class Life:
             *(self.rights.work, self.rights.work, self.alerts.replay, self.wait, self.wait),
         )
         for _ in range(steps):
-            self._happen(self.stage.random.choice(happenings))
+            self._turn_to(self.stage.random.choice(happenings))
         faults.calm()
         self._run_dry()
         self.alerts.replay()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
@@ -93,6 +94,7 @@ class Stage:
         self.customer_id = self.key_id = ""
         self.violations: list[str] = []
         self._numbers = count(1)
+        self._under_way: list[Callable[[], None]] = []
 
     def client(self, service: str) -> Any:
         """Return a client of another service, which fails as often."""
@@ -138,6 +140,20 @@ class Stage:
             except (*NO_ANSWER, ConflictError):
                 self.wait(min(2**delivery, _LONGEST_PAUSE_SECONDS))
         raise AssertionError(f"{workflow} never succeeded")
+
+    @contextmanager
+    def repeatable(self, again: Callable[[], None]) -> Iterator[None]:
+        """While a request under a key is under way, let its caller send it a second time."""
+        self._under_way.append(again)
+        try:
+            yield
+        finally:
+            self._under_way.remove(again)
+
+    def lose_patience(self) -> None:
+        """Have a caller send again what is under way."""
+        if self._under_way:
+            self.random.choice(self._under_way)()
 
     def call(self, workflow: str, function: LambdaFunction, event: Any, seconds: float) -> Any:
         """Invoke a Lambda function."""
