@@ -236,6 +236,7 @@ class Life:
         self.payments.deliver_all()
         self._run_dry()
         self.look()
+        self.plans.check_statements()
         self.rights.check_erased()
 
 

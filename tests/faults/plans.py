@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 from flowstack_core.adapters.dynamodb_accounts import DynamoDBAccountStore
-from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore
+from flowstack_core.adapters.dynamodb_closing import DynamoDBClosingStore, decode_statement
 from flowstack_core.adapters.dynamodb_month_end import DynamoDBMonthEndStore
 from flowstack_core.adapters.dynamodb_sessions import DynamoDBSessionStore
-from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore, adjustments_key
+from flowstack_core.adapters.dynamodb_usage import DynamoDBUsageStore, decode_usage
 from flowstack_core.adapters.sqs_month_end import SQSMonthEndQueue
 from flowstack_core.domain.errors import AccountClosedError, NotFoundError
 from flowstack_core.domain.periods import Period
@@ -20,6 +23,7 @@ from flowstack_core.services.month_end import CloseWorker, MonthEndService
 from flowstack_core.services.subscriptions import SubscriptionService, move_to
 from tests.faults.consumers import Consumer
 from tests.faults.stage import Stage
+from tests.faults.streams import Item
 
 PLANS = "plans"
 CLOSE = "close"
@@ -131,32 +135,42 @@ class Plans:
             assert usage.credited_sessions == self._credited.get(period, 0), "credited twice"
             assert usage.closed_at is not None
             assert not self._sessions.held_sessions(customer_id, period), "an orphan is held"
-        self._check_statements()
-        return counted
-
-    def _check_statements(self) -> None:
-        customer_id = self._stage.customer_id
         statements = self._closings.statements(customer_id, 10, None)
         assert [s.period for s in statements] == sorted(PERIODS, reverse=True), "one a period"
-        late = self._pending_adjustments()
+        self.check_statements()
+        return counted
+
+    def check_statements(self) -> None:
+        """Each statement says what its counter said last, but for what is adjusted; none changes.
+
+        That is seen of every change there was, so that it holds of who was erased, too.
+        """
+        written = list(self._stage.streams.changes("usage", "STATEMENT#"))
+        assert all(change.before is None for change in written), "a statement changed"
+        statements = [decode_statement(change.after) for change in written if change.after]
+        late = Counter(self._pending_adjustments())
         for statement in statements:
-            for period, change in statement.adjustments.items():
-                late[period] = late.get(period, 0) + change
+            late.update(statement.adjustments)
+        counters = {
+            usage.period: usage for usage in map(decode_usage, self._last_images("PERIOD#"))
+        }
         for statement in statements:
-            usage = self._usage.period_usage(customer_id, statement.period)
-            assert usage is not None
-            change = late.get(statement.period, 0)
+            usage, change = counters[statement.period], late[statement.period]
             assert statement.sessions_used + change == usage.sessions_used, "statements do not sum"
             assert statement.total_cents == usage.price_cents
-        changed = self._stage.streams.changes("usage", "STATEMENT#")
-        assert all(change.before is None for change in changed), "a statement changed"
 
     def _pending_adjustments(self) -> dict[Period, int]:
-        found = self._stage.plain.get_item(
-            TableName=self._stage.tables["usage"], Key=adjustments_key(self._stage.customer_id)
-        ).get("Item", {})
         return {
             Period.parse(name): int(value["N"])
+            for found in self._last_images("ADJUSTMENTS")
             for name, value in found.items()
             if name not in {"pk", "sk"}
         }
+
+    def _last_images(self, sort_key: str) -> Iterable[Item]:
+        """Return the customer's items of a kind as they were seen last, deleted ones among them."""
+        last = {
+            change.place: change.after or change.before or {}
+            for change in self._stage.streams.changes("usage", sort_key)
+        }
+        return last.values()
