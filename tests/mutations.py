@@ -1507,6 +1507,14 @@ MUTATIONS = (
     ),
     _mutation(
         "Webhooks",
+        "a delivery that was begun is forgotten with its webhook",
+        WEBHOOK_WORKER,
+        ("return self.go_on(step, message_id)", "return None"),
+        DELIVERY_TESTS,
+        "test_a_first_attempt_that_was_cut_off_ends_with_its_webhook",
+    ),
+    _mutation(
+        "Webhooks",
         "a rotated secret stops signing at once",
         WEBHOOKS_DOMAIN,
         ("end = now + OVERLAP", "end = now"),

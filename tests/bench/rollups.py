@@ -30,6 +30,7 @@ from flowstack_core.services.retrying import Retrier
 from flowstack_core.services.rollups import RollupService
 from tests.bench.capacity import Units
 from tests.bench.metering import Meter, Request
+from tests.support.batch_events import stream_record
 from tests.support.emulator import REGION, create_tables, emulator
 from tests.support.http_events import LambdaContext
 
@@ -143,16 +144,7 @@ def change_of(session: Session, number: int) -> dict[str, Any]:
     image[OPENED_BY] = opened_by_value(_ROUTE)
     for route, talk in session.said.items():
         image |= encode_talk(route, talk)
-    return {
-        "eventID": str(number),
-        "eventName": "MODIFY",
-        "eventSource": "aws:dynamodb",
-        "dynamodb": {
-            "SequenceNumber": str(number),
-            "Keys": {"pk": image["pk"], "sk": image["sk"]},
-            "NewImage": image,
-        },
-    }
+    return stream_record(number, "MODIFY", after=image)
 
 
 def _costs(url: str) -> Iterator[BatchCost]:

@@ -6,9 +6,7 @@ import urllib.request
 from dataclasses import replace
 from datetime import timedelta
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from mypy_boto3_dynamodb import DynamoDBClient
 from mypy_boto3_s3 import S3Client
@@ -16,7 +14,7 @@ from mypy_boto3_s3 import S3Client
 from flowstack_core.adapters.s3_archives import S3Archives, archive_key
 from flowstack_core.domain.data_rights import Export, Scope
 from flowstack_core.services.exports import SMALLEST_PART
-from tests.support.emulator import REGION
+from tests.support.emulator import s3_client
 from tests.support.fakes import NOON, NOVEMBER
 
 BUCKET = "archives"
@@ -24,14 +22,7 @@ BUCKET = "archives"
 
 @pytest.fixture(scope="module")
 def s3(dynamodb: DynamoDBClient) -> S3Client:
-    client: S3Client = boto3.client(
-        "s3",
-        endpoint_url=dynamodb.meta.endpoint_url,
-        region_name=REGION,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
-    )
+    client = s3_client(dynamodb.meta.endpoint_url)
     client.create_bucket(Bucket=BUCKET)
     return client
 

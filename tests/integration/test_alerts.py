@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import Customer, Stack, at_once, wait_until
+from tests.support.batch_events import stream_record
 
 LIMIT = 20
 REACHED = {75: 15, 90: 18, 95: 19}
@@ -82,19 +83,7 @@ class Emulator:
 
     def replay(self, function: str, event: str, images: list[dict[str, Any]]) -> None:
         """Give a function records of the usage stream again, all in one batch."""
-        records = [
-            {
-                "eventID": str(number),
-                "eventName": event,
-                "eventSource": "aws:dynamodb",
-                "dynamodb": {
-                    "SequenceNumber": str(number),
-                    "Keys": {"pk": image["pk"], "sk": image["sk"]},
-                    "NewImage": image,
-                },
-            }
-            for number, image in enumerate(images)
-        ]
+        records = [stream_record(number, event, after=image) for number, image in enumerate(images)]
         answer = self.lambdas.invoke(
             FunctionName=self.stack.connection.functions[function],
             Qualifier="live",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ import pytest
 from flowstack_admin.failures import RefusedError
 from tests.integration.conftest import Customer, Stack, wait_until
 from tests.integration.test_refusals import assert_envelope
+from tests.support.archives import files_of
 
 SAID = "a sentence that only this customer has said"
 SECRET = "sk-that-nobody-may-export-0123456789"
@@ -64,9 +63,7 @@ def exported(stack: Stack, customer: Customer) -> dict[str, bytes]:
 
     wait_until(ready, 60)
     with urllib.request.urlopen(shown["url"], timeout=30) as answer:
-        content = answer.read()
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as tar:
-        return {member.name: file.read() for member in tar if (file := tar.extractfile(member))}
+        return files_of(answer.read())
 
 
 def everything(stack: Stack) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -15,6 +15,7 @@ from flowstack_core.adapters.dynamodb_deferred import DynamoDBDeferredStore
 from flowstack_core.adapters.sqs_deferred import encode_message
 from flowstack_core.domain.deferred import Run
 from tests.integration.conftest import MODEL, Customer, Stack, wait_until
+from tests.support.batch_events import queue_record
 from tests.support.converse_server import Behaviour
 from tests.support.emulator import dynamodb_client
 
@@ -43,11 +44,7 @@ def queue_at_rest(stack: Stack) -> Iterator[LambdaClient]:
 
 def deliver(stack: Stack, client: LambdaClient, customer: Customer, request_id: str) -> Any:
     """Call the worker as the queue does."""
-    record = {
-        "messageId": "m1",
-        "body": encode_message(customer.customer_id, request_id),
-        "eventSource": "aws:sqs",
-    }
+    record = queue_record("m1", encode_message(customer.customer_id, request_id))
     answer = client.invoke(
         FunctionName=f"{stack.connection.functions['worker']}:live",
         Payload=json.dumps({"Records": [record]}).encode(),

@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from mypy_boto3_dynamodb import DynamoDBClient
+from mypy_boto3_s3 import S3Client
 
 ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
@@ -99,6 +100,22 @@ def dynamodb_client(url: str) -> DynamoDBClient:
         aws_access_key_id="test",
         aws_secret_access_key="test",
         config=Config(retries={"total_max_attempts": 1}, max_pool_connections=64, read_timeout=10),
+    )
+
+
+def s3_client(url: str) -> S3Client:
+    """Return a client that tries everything once, and makes links as AWS wants them."""
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            retries={"total_max_attempts": 1},
+        ),
     )
 
 

@@ -167,6 +167,14 @@ class SequentialIds:
         """Return the id of a request."""
         return f"att_{self._next():06d}"
 
+    def document_key(self, now: datetime) -> str:
+        """Return the key of a document."""
+        return f"doc_{self._next():06d}"
+
+    def version(self) -> str:
+        """Return a version of a document."""
+        return f"ver_{self._next():06d}"
+
 
 class Budget:
     """A request's time: as much as it is given, less what was slept."""

@@ -12,6 +12,20 @@ from flowstack_core.domain.sessions import Growth, Session, SessionRecord
 from tests.support.in_memory import Tables
 
 
+def slices_of(session: Session) -> list[DaySlice]:
+    """Return, computed from nothing but the session, what it puts into the rollups."""
+    return [
+        DaySlice(
+            session.started_at.date(),
+            session.conversation.agent,
+            route,
+            int(route == session.opened_by),
+            talk,
+        )
+        for route, talk in session.said.items()
+    ]
+
+
 class InMemoryRollupReader:
     """`flowstack_core.services.ports.rollups.RollupReader`; totals are added up from slices."""
 

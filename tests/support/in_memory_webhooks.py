@@ -21,6 +21,7 @@ from flowstack_core.services.ports.surroundings import Clock
 from flowstack_core.services.ports.webhooks import DeliveryPage
 from flowstack_core.services.webhook_deliveries import WebhookWorker
 from tests.support.in_memory import Tables
+from tests.support.queues import Message
 
 VISIBLE_AGAIN = timedelta(seconds=240)
 DELIVERIES = 5
@@ -155,16 +156,6 @@ class ScriptedReceivers:
         if isinstance(reply, BaseException):
             raise reply
         return reply
-
-
-@dataclass
-class Message:
-    """A message of the queue."""
-
-    message_id: str
-    body: str
-    visible_at: datetime
-    received: int = 0
 
 
 @dataclass

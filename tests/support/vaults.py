@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import count
 from typing import Any
 
 from flowstack_core.adapters.re2_patterns import compile_re2
@@ -18,21 +16,8 @@ from flowstack_core.services.vault import (
     VaultService,
 )
 from flowstack_core.services.vault_queries import Query, VaultQueries
-from tests.support.fakes import Budget, FixedClock, retrier
+from tests.support.fakes import Budget, FixedClock, SequentialIds, retrier
 from tests.support.in_memory_vault import InMemoryVaultStore
-
-
-class CountingIds:
-    """Ids that count up."""
-
-    def __init__(self) -> None:
-        self._numbers = count(1)
-
-    def document_key(self, now: datetime) -> str:
-        return f"doc_{next(self._numbers):06d}"
-
-    def version(self) -> str:
-        return f"ver_{next(self._numbers):06d}"
 
 
 @dataclass
@@ -43,7 +28,7 @@ class Vault:
     customer_id: str = "cus_vault"
     clock: FixedClock = field(default_factory=FixedClock)
     budget: Budget = field(default_factory=lambda: Budget(28.0))
-    ids: CountingIds = field(default_factory=CountingIds)
+    ids: SequentialIds = field(default_factory=SequentialIds)
 
     def __post_init__(self) -> None:
         access = VaultAccess(self.store_, self.clock, retrier(self.budget))

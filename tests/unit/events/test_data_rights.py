@@ -14,6 +14,7 @@ from flowstack_core.adapters.sqs_data_rights import (
     encode_step_message,
 )
 from flowstack_core.events.data_rights import data_rights_steps
+from tests.support.batch_events import queue_record
 from tests.support.fakes import World
 from tests.support.http_events import LambdaContext
 
@@ -21,10 +22,7 @@ from tests.support.http_events import LambdaContext
 def delivered(world: World, *bodies: str) -> list[str]:
     """Deliver messages; return the ids of those that failed."""
     handler = data_rights_steps(lambda: world.export_service, lambda: world.erasure_service)
-    records: list[dict[str, Any]] = [
-        {"messageId": str(number), "body": body, "eventSource": "aws:sqs", "attributes": {}}
-        for number, body in enumerate(bodies)
-    ]
+    records = [queue_record(str(number), body) for number, body in enumerate(bodies)]
     answer = handler({"Records": records}, LambdaContext())
     return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 

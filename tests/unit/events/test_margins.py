@@ -16,6 +16,7 @@ from flowstack_core.domain.plans import Tier
 from flowstack_core.domain.rollups import DaySlice, Route, Talk
 from flowstack_core.events.margins import margins
 from flowstack_core.events.month_end import ENSURE, UnknownEventError
+from tests.support.batch_events import queue_record
 from tests.support.fakes import NOON, NOVEMBER, World, at
 from tests.support.http_events import LambdaContext
 from tests.unit.services.test_margins import DOLLAR_10, TODAY, add
@@ -34,19 +35,7 @@ class MarginsFunction:
         return self._handler(event, LambdaContext())
 
     def deliver(self, *bodies: str) -> Any:
-        records = [
-            {
-                "messageId": str(number),
-                "receiptHandle": f"handle-{number}",
-                "body": body,
-                "attributes": {"ApproximateReceiveCount": "1"},
-                "messageAttributes": {},
-                "eventSource": "aws:sqs",
-                "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:queue",
-                "awsRegion": "us-east-1",
-            }
-            for number, body in enumerate(bodies, 1)
-        ]
+        records = [queue_record(str(number), body) for number, body in enumerate(bodies, 1)]
         return self.tell({"Records": records})
 
     def run(self) -> None:

@@ -15,6 +15,7 @@ from flowstack_core.domain.subscriptions import Subscription, Terms
 from flowstack_core.events.month_end import ENSURE, UnknownEventError, closes, month_end
 from flowstack_core.services.month_end import ATTEMPTS
 from flowstack_core.services.ports.accounts import Customer
+from tests.support.batch_events import queue_record
 from tests.support.fakes import NOON, NOVEMBER, World, at
 from tests.support.http_events import LambdaContext
 from tests.support.metric_lines import dimensions_of, measured
@@ -24,16 +25,7 @@ def _messages(*bodies: str, delivery: int = 1) -> dict[str, Any]:
     """Return the event of an SQS queue; messages are numbered from 1."""
     return {
         "Records": [
-            {
-                "messageId": str(number),
-                "receiptHandle": f"handle-{number}",
-                "body": body,
-                "attributes": {"ApproximateReceiveCount": str(delivery)},
-                "messageAttributes": {},
-                "eventSource": "aws:sqs",
-                "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:queue",
-                "awsRegion": "us-east-1",
-            }
+            queue_record(str(number), body, received=delivery)
             for number, body in enumerate(bodies, 1)
         ]
     }

@@ -15,6 +15,7 @@ from flowstack_core.domain.sessions import Session
 from flowstack_core.events.rollup_stream import grown_sessions
 from flowstack_core.services.ports.failures import StoreContentionError
 from flowstack_core.services.rollups import RollupService
+from tests.support.batch_events import stream_record
 from tests.support.fakes import retrier
 from tests.support.faulty import Unreachable
 from tests.support.http_events import LambdaContext
@@ -33,20 +34,8 @@ def _image(session: Session) -> dict[str, Any]:
 
 
 def _record(session: Session, number: int = 1, before: Session | None = None) -> dict[str, Any]:
-    image = _image(session)
-    change = {
-        "SequenceNumber": str(number),
-        "Keys": {"pk": image["pk"], "sk": image["sk"]},
-        "NewImage": image,
-    }
-    if before is not None:
-        change["OldImage"] = _image(before)
-    return {
-        "eventID": str(number),
-        "eventName": "MODIFY",
-        "eventSource": "aws:dynamodb",
-        "dynamodb": change,
-    }
+    old = None if before is None else _image(before)
+    return stream_record(number, "MODIFY", before=old, after=_image(session))
 
 
 class Stream:

@@ -13,6 +13,7 @@ from flowstack_core.domain.sessions import Session
 from flowstack_core.events.sessions_stream import deleted_sessions
 from flowstack_core.services.expiry import ExpiryService
 from flowstack_core.services.ports.failures import StoreContentionError
+from tests.support.batch_events import stream_record
 from tests.support.fakes import NOON, World
 from tests.support.http_events import LambdaContext
 from tests.support.metric_lines import dimensions_of, measured
@@ -26,17 +27,7 @@ def _image(session: Session) -> dict[str, Any]:
 
 
 def _record(session: Session, number: int = 1, event: str = "REMOVE") -> dict[str, Any]:
-    image = _image(session)
-    return {
-        "eventID": str(number),
-        "eventName": event,
-        "eventSource": "aws:dynamodb",
-        "dynamodb": {
-            "SequenceNumber": str(number),
-            "Keys": {"pk": image["pk"], "sk": image["sk"]},
-            "OldImage": image,
-        },
-    }
+    return stream_record(number, event, before=_image(session))
 
 
 class Stream:

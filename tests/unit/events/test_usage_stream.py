@@ -20,6 +20,7 @@ from flowstack_core.domain.statements import Statement
 from flowstack_core.events.usage_stream import announcements
 from flowstack_core.services.announcing import Announcer
 from flowstack_core.services.ports.alerts import AlertStore
+from tests.support.batch_events import stream_record
 from tests.support.fakes import NOON, NOVEMBER, World, at
 from tests.support.faulty import FunctionKilled, Killed
 from tests.support.http_events import LambdaContext
@@ -31,16 +32,7 @@ EVERYBODY = ["bus", "topic", "webhook", "email"]
 
 
 def _record(image: dict[str, Any], number: int = 1, event: str = "INSERT") -> dict[str, Any]:
-    return {
-        "eventID": str(number),
-        "eventName": event,
-        "eventSource": "aws:dynamodb",
-        "dynamodb": {
-            "SequenceNumber": str(number),
-            "Keys": {"pk": image["pk"], "sk": image["sk"]},
-            "NewImage": image,
-        },
-    }
+    return stream_record(number, event, after=image)
 
 
 class Stream:

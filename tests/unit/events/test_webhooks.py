@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
 from flowstack_core.adapters.sqs_webhooks import encode_event, encode_step
 from flowstack_core.domain.webhooks import Reply, Status
 from flowstack_core.events.webhooks import webhooks
+from tests.support.batch_events import queue_record
 from tests.support.http_events import LambdaContext
 from tests.support.in_memory_webhooks import ScriptedReceivers
 from tests.unit.services.test_webhook_deliveries import EVENT, FAILED, URL, Post
@@ -18,10 +18,7 @@ from tests.unit.services.test_webhook_deliveries import EVENT, FAILED, URL, Post
 def delivered(post: Post, *bodies: str) -> list[str]:
     """Deliver messages; return the ids of those that failed."""
     handler = webhooks(lambda: post.worker)
-    records: list[dict[str, Any]] = [
-        {"messageId": f"m{number}", "body": body, "eventSource": "aws:sqs", "attributes": {}}
-        for number, body in enumerate(bodies)
-    ]
+    records = [queue_record(f"m{number}", body) for number, body in enumerate(bodies)]
     answer = handler({"Records": records}, LambdaContext())
     return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 

@@ -12,6 +12,7 @@ from flowstack_core.adapters.sqs_deferred import encode_message
 from flowstack_core.domain.errors import ModelError
 from flowstack_core.events.deferred_queue import deferred_requests
 from flowstack_core.http.message_documents import RequestDocument
+from tests.support.batch_events import queue_record
 from tests.support.http_events import LambdaContext
 from tests.support.metric_lines import dimensions_of, measured
 from tests.unit.http.conftest import ConversationApi
@@ -22,11 +23,7 @@ LATER = {"Prefer": "respond-async"}
 def deliver(api: ConversationApi, *request_ids: str) -> Any:
     """Deliver messages to the worker function."""
     records = [
-        {
-            "messageId": f"m{number}",
-            "body": encode_message(api.world.customer_id, request_id),
-            "eventSource": "aws:sqs",
-        }
+        queue_record(f"m{number}", encode_message(api.world.customer_id, request_id))
         for number, request_id in enumerate(request_ids)
     ]
     return deferred_requests(lambda: api.world.runner)({"Records": records}, LambdaContext(660))

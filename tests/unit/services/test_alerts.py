@@ -22,6 +22,7 @@ from flowstack_core.events.usage_stream import watched_counts
 from flowstack_core.services.alerts import AlertService, ThresholdWatch
 from flowstack_core.services.ports.alerts import AlertStore
 from flowstack_core.services.ports.surroundings import CustomerClocks
+from tests.support.batch_events import stream_record
 from tests.support.fakes import DECEMBER, NOON, NOVEMBER, FixedClock, World
 from tests.support.faulty import Fault, Faults, FunctionKilled, Killed, Unreachable
 from tests.support.http_events import LambdaContext
@@ -38,17 +39,7 @@ def count(
 
 def record(image: PeriodUsage, number: int) -> dict[str, Any]:
     """Return the stream's record of a counter that moved."""
-    item = encode_usage(image)
-    return {
-        "eventID": str(number),
-        "eventName": "MODIFY",
-        "eventSource": "aws:dynamodb",
-        "dynamodb": {
-            "SequenceNumber": str(number),
-            "Keys": {"pk": item["pk"], "sk": item["sk"]},
-            "NewImage": item,
-        },
-    }
+    return stream_record(number, "MODIFY", after=encode_usage(image))
 
 
 class Recorded:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import json
-import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,6 +24,7 @@ from flowstack_core.services.closing import ClosingService
 from flowstack_core.services.erasures import ErasureMovedError, ErasureService
 from flowstack_core.services.exports import LEASE, LINK_LIFETIME, ExportService
 from flowstack_core.services.subscriptions import SubscriptionService
+from tests.support.archives import files_of
 from tests.support.customers_items import CANARY, every_kind
 from tests.support.fakes import DECEMBER, NOON, NOVEMBER, World
 from tests.support.faulty import Answerless, FunctionKilled, Killed
@@ -116,16 +115,8 @@ class Rights:
             self.queue.messages.pop(0)
 
     def archive(self, export_id: str) -> dict[str, bytes]:
-        """Return the files of an archive, read as anybody's tar would."""
-        content = self.archives.finished[ME, export_id]
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as tar:
-            found = {
-                member.name: file.read()
-                for member in tar.getmembers()
-                if (file := tar.extractfile(member)) is not None
-            }
-            assert len(found) == len(tar.getmembers())
-        return found
+        """Return the files of an archive."""
+        return files_of(self.archives.finished[ME, export_id])
 
     def left(self, customer_id: str) -> set[str]:
         """Return the sort keys of what is there of a customer."""
@@ -336,11 +327,15 @@ def test_an_erasure_that_is_killed_anywhere_ends_the_same(applied: bool) -> None
     assert killed_at_every_call(applied, erased, check_erased) > 30
 
 
+@pytest.mark.parametrize("late", [timedelta(0), QUIET])
 @pytest.mark.parametrize("applied", [False, True])
-def test_an_erasure_goes_on_by_itself_wherever_a_step_was_cut_off(applied: bool) -> None:
+def test_an_erasure_goes_on_by_itself_wherever_a_step_was_cut_off(
+    applied: bool, late: timedelta
+) -> None:
     for survived in range(10_000):
         rights = Rights()
         rights.erasures.start("op", ME, ME)
+        rights.world.clock.advance(seconds=late.total_seconds())
         rights.fault = Killed(survived, applied=applied)
         rights.compose()
         try:
@@ -360,6 +355,35 @@ def test_an_erasure_that_is_repeated_does_and_says_the_same() -> None:
     done = rights.erasures.erasure(ME)
     assert rights.erasures.start("somebody else", ME, ME) == done
     assert not rights.queue.messages
+
+
+class OvertakingQueue(InMemoryDataRightsQueue):
+    """Lets somebody else come before whoever sends the first message of an erasure."""
+
+    def __init__(self, overtake: Callable[[], object]) -> None:
+        super().__init__()
+        self._overtake: Callable[[], object] | None = overtake
+
+    def send_erasure(self, customer_id: str, step: int, delay: timedelta) -> None:
+        """Ask for a step of an erasure."""
+        super().send_erasure(customer_id, step, delay)
+        overtake, self._overtake = self._overtake, None
+        if overtake is not None:
+            overtake()
+
+
+def test_of_two_who_ask_for_an_erasure_at_once_both_are_told_where_it_stands() -> None:
+    rights = Rights()
+
+    def ask_too() -> None:
+        rights.erasures.start("op", ME, ME)
+        rights.world.clock.advance(seconds=1)
+
+    rights.queue = OvertakingQueue(ask_too)
+    rights.compose()
+    assert rights.erasures.start("op", ME, ME) == rights.erasures.erasure(ME)
+    rights.deliver()
+    check_erased(rights)
 
 
 def test_an_erasure_has_to_be_confirmed_by_the_customers_id() -> None:

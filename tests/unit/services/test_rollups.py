@@ -20,7 +20,7 @@ from flowstack_core.services.rollups import LARGEST_ADDITION, RollupService, add
 from tests.support.fakes import NOON, Budget, retrier
 from tests.support.faulty import FunctionKilled, Killed, Unreachable
 from tests.support.in_memory import Tables
-from tests.support.in_memory_rollups import InMemoryRollupStore
+from tests.support.in_memory_rollups import InMemoryRollupStore, slices_of
 
 MANAGED = Route(managed=True, provider="bedrock", model="nova-lite")
 OWN = Route(managed=False, provider="openai", model="gpt-4o")
@@ -79,20 +79,6 @@ class Rolling:
 
     def slices(self, customer_id: str = "cus_1") -> list[DaySlice]:
         return list(self.store.slices(customer_id, *YEARS))
-
-
-def slices_of(session: Session) -> list[DaySlice]:
-    """Return, computed from nothing but the session, what it puts into the rollups."""
-    return [
-        DaySlice(
-            session.started_at.date(),
-            session.conversation.agent,
-            route,
-            int(route == session.opened_by),
-            talk,
-        )
-        for route, talk in session.said.items()
-    ]
 
 
 @pytest.fixture

@@ -43,11 +43,11 @@ from tests.support.in_memory_webhooks import (
     InMemoryDeliveryLog,
     InMemoryWebhookEndpoints,
     InMemoryWebhookQueue,
-    Message,
     OpenSecrets,
     ScriptedReceivers,
     handle,
 )
+from tests.support.queues import Message
 
 URL = "https://hooks.example.com/flowstack"
 EVENT = WebhookEvent("evt_1", "cus_1", "usage.alert", NOON, {"threshold": 75})
@@ -238,6 +238,17 @@ def test_what_waits_is_dropped_when_its_webhook_is_removed() -> None:
     assert len(post.receivers.sent) == 1
     assert (post.delivery.status, post.delivery.failure) == (Status.FAILED, Failure.REMOVED)
     assert post.queue.letters == []
+
+
+@pytest.mark.parametrize("survived", range(1, 4))
+def test_a_first_attempt_that_was_cut_off_ends_with_its_webhook(survived: int) -> None:
+    post = Post(faults=Killed(survived, applied=True))
+    post.queue.send(EVENT)
+    post.handle_one()
+    assert post.delivery.status is Status.PENDING
+    post.service.remove("key_1", "cus_1", Budget())
+    post.run()
+    assert (post.delivery.status, post.delivery.failure) == (Status.FAILED, Failure.REMOVED)
 
 
 def test_a_retry_goes_where_the_webhook_is_then_with_the_secrets_of_then() -> None:

@@ -100,7 +100,13 @@ class ErasureService:
             return erasure
         # Asked for before anything is done: should this request be killed, the queue goes on.
         self._queue.send_erasure(customer_id, erasure.runs, min(self._quiet, _FIRST_STEP))
-        return self._step(erasure) if erasure.phase is Phase.STOPPING else erasure
+        if erasure.phase is not Phase.STOPPING:
+            return erasure
+        try:
+            return self._step(erasure)
+        except ErasureMovedError:
+            # The queue, or another request, has stopped the customer meanwhile.
+            return self.erasure(customer_id)
 
     def erasure(self, customer_id: str) -> Erasure:
         """Return how far an erasure is, or that it was done.
@@ -120,7 +126,9 @@ class ErasureService:
     def step(self, customer_id: str, number: int) -> Erasure:
         """Do a step and ask for the next one.
 
-        A message that comes again goes on where its run was cut off, however far that had come.
+        A message that comes again goes on where its run was cut off, however far that had come. If
+        its run came to the end, it only asks for the next one: were it to do the next one's work,
+        and be cut off after that, it would look like one that was overtaken.
 
         Raises
         ------
@@ -130,7 +138,7 @@ class ErasureService:
         erasure = self.erasure(customer_id)
         if erasure.phase is Phase.DONE or number + 1 < erasure.runs:
             return erasure
-        after = self._step(erasure)
+        after = self._step(erasure) if number == erasure.runs else erasure
         if after.phase is not Phase.DONE:
             wait = max(_NOW, (after.not_before or after.asked_at) - self._system_clock.now())
             self._queue.send_erasure(customer_id, after.runs, wait)

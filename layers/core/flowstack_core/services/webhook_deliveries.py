@@ -78,12 +78,14 @@ class WebhookWorker:
             The message has to come again.
         """
         endpoint = self.endpoints.endpoint(event.customer_id)
+        step = Step(event.customer_id, event.event_id)
         if endpoint is None or endpoint.switched_off_at is not None:
-            return None
+            # Nothing begins; but what this message has begun, before it was cut off, has to end.
+            return self.go_on(step, message_id)
         delivery = self.log.add(Delivery.of(event, self.clock.now()))
         if delivery is None:
             return None
-        return self._go_on(delivery, Step(event.customer_id, event.event_id), message_id)
+        return self._go_on(delivery, step, message_id)
 
     def go_on(self, step: Step, message_id: str) -> Delivery | None:
         """Take a step of a delivery; return it if an attempt was made.
