@@ -9,7 +9,6 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_destinations as destinations
-from aws_cdk import aws_lambda_event_sources as event_sources
 from constructs import Construct
 
 from stacks.alert_mail import MailSender
@@ -169,9 +168,7 @@ class BillingStack(FunctionStack):
                 "CLOSES_QUEUE_URL": self.closes.queue_url,
             },
         )
-        function.alias.add_event_source(
-            event_sources.SqsEventSource(self.steps, batch_size=1, report_batch_item_failures=True)
-        )
+        self.steps.feed(function)
         _keep_failures(function, self.month_end_dead_letters)
         return function
 
@@ -192,14 +189,7 @@ class BillingStack(FunctionStack):
                 "CLOSES_DEAD_LETTERS_URL": self.closes_dead_letters.queue_url,
             },
         )
-        function.alias.add_event_source(
-            event_sources.SqsEventSource(
-                self.closes,
-                batch_size=PAGES_AT_ONCE,
-                max_concurrency=CLOSES_AT_ONCE,
-                report_batch_item_failures=True,
-            )
-        )
+        self.closes.feed(function, batch_size=PAGES_AT_ONCE, at_once=CLOSES_AT_ONCE)
         return function
 
     def _thresholds_function(self, data: DataStack) -> StageFunction:
@@ -267,11 +257,7 @@ class BillingStack(FunctionStack):
                 "COST_SHARE_PERCENT": str(self._cost_share()),
             },
         )
-        function.alias.add_event_source(
-            event_sources.SqsEventSource(
-                self.margin_steps, batch_size=1, report_batch_item_failures=True
-            )
-        )
+        self.margin_steps.feed(function)
         _keep_failures(function, self.margins_dead_letters)
         return function
 

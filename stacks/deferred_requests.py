@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aws_cdk import CfnOutput, Duration
-from aws_cdk import aws_lambda_event_sources as event_sources
 from constructs import Construct
 
 from stacks.constructs.function import StageFunction
@@ -81,12 +80,5 @@ def worker_of(
         environment=models.environment,
     )
     models.acknowledge_on(worker.role)
-    worker.alias.add_event_source(
-        event_sources.SqsEventSource(
-            requests,
-            batch_size=1,
-            report_batch_item_failures=True,
-            max_concurrency=CONCURRENT_RUNS,
-        )
-    )
+    requests.feed(worker, at_once=CONCURRENT_RUNS)
     return worker

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from aws_cdk import CfnOutput, Duration
-from aws_cdk import aws_lambda_event_sources as event_sources
 from constructs import Construct
 
 from stacks.constructs.function_stack import FunctionStack
@@ -77,13 +76,6 @@ class RightsStack(FunctionStack):
             environment=self.variables,
         )
         data.archives.acknowledge_on(self.worker.role)
-        self.worker.alias.add_event_source(
-            event_sources.SqsEventSource(
-                self.steps,
-                batch_size=1,
-                max_concurrency=STEPS_AT_ONCE,
-                report_batch_item_failures=True,
-            )
-        )
+        self.steps.feed(self.worker, at_once=STEPS_AT_ONCE)
         CfnOutput(self, "RightsFunctionName", value=self.worker.function.function_name)
         CfnOutput(self, "RightsDeadLettersUrl", value=self.dead_letters.queue_url)

@@ -11,6 +11,8 @@ from stacks.python_target import AWS_LAMBDA, PythonTarget
 
 NAMES = ("local", "dev", "prod")
 
+_AT_ONCE_LOCALLY = 4
+
 
 class UnknownStageError(ValueError):
     """The stage named by CDK context does not exist."""
@@ -129,6 +131,13 @@ class Stage:
         them; on a local stage nobody has the time.
         """
         return Duration.seconds(2) if self.local else Duration.minutes(30)
+
+    def at_once(self, most: int) -> int:
+        """Return how much of a queue is worked on at once, where AWS would work on ``most``.
+
+        An emulator starts a process for each, on the processors of one machine.
+        """
+        return min(most, _AT_ONCE_LOCALLY) if self.local else most
 
     @property
     def removal_policy(self) -> RemovalPolicy:

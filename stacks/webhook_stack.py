@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from aws_cdk import CfnOutput, Duration
-from aws_cdk import aws_lambda_event_sources as event_sources
 from constructs import Construct
 
 from stacks.constructs.function_stack import FunctionStack
@@ -86,14 +85,7 @@ class WebhookStack(FunctionStack):
                 "CREDENTIALS_KEY": data.credentials_key.key_arn,
             },
         )
-        self.worker.alias.add_event_source(
-            event_sources.SqsEventSource(
-                self.queue,
-                batch_size=1,
-                max_concurrency=DELIVERIES_AT_ONCE,
-                report_batch_item_failures=True,
-            )
-        )
+        self.queue.feed(self.worker, at_once=DELIVERIES_AT_ONCE)
         CfnOutput(self, "WebhooksFunctionName", value=self.worker.function.function_name)
         CfnOutput(self, "WebhooksQueueUrl", value=self.queue.queue_url)
         CfnOutput(self, "WebhooksDeadLettersUrl", value=self.dead_letters.queue_url)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from aws_cdk import Duration
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda_event_sources as event_sources
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from stacks.constructs.acknowledgement import acknowledge
+from stacks.constructs.function import StageFunction
 from stacks.stage import Stage
 
 DELIVERIES = 5
@@ -76,6 +78,26 @@ class WorkQueue(sqs.Queue):
             dead_letter_queue=sqs.DeadLetterQueue(queue=dead_letters, max_receive_count=deliveries),
         )
         self.name = full_name
+        self._stage = stage
+
+    def feed(
+        self, function: StageFunction, *, batch_size: int = 1, at_once: int | None = None
+    ) -> None:
+        """Call a function with the messages; those of a batch that fail come again alone.
+
+        Parameters
+        ----------
+        at_once
+            How many batches are worked on at the same time at most.
+        """
+        function.alias.add_event_source(
+            event_sources.SqsEventSource(
+                self,
+                batch_size=batch_size,
+                max_concurrency=None if at_once is None else self._stage.at_once(at_once),
+                report_batch_item_failures=True,
+            )
+        )
 
 
 def patient_visibility(worker_timeout: Duration) -> Duration:

@@ -45,6 +45,16 @@ def test_a_production_stage_cannot_be_given_test_clocks() -> None:
         dataclasses.replace(stage, test_clocks=True)  # type: ignore[call-arg]
 
 
+def test_an_emulator_is_not_asked_for_a_process_for_each_message(local: Synthesized) -> None:
+    bounds = [
+        mapping["ScalingConfig"]["MaximumConcurrency"]
+        for mapping in local.resources("AWS::Lambda::EventSourceMapping").values()
+        if "ScalingConfig" in mapping
+    ]
+    assert len(bounds) == 4
+    assert max(bounds) <= 4
+
+
 def test_the_stage_is_dev_unless_context_says_otherwise() -> None:
     assert stage_of(App()).name == "dev"
     assert stage_of(App(context={"stage": "prod"})).name == "prod"
