@@ -39,8 +39,12 @@ SIGNING_SECRET = "flowstack/stripe"
 PORTS_EACH = 20
 """How far the ports of stacks that test side by side are apart."""
 
-CONNECTIONS = 24
-"""How many requests of one customer are on the way at once; more wait for their turn."""
+CONNECTIONS = 8
+"""How many requests of one customer are on the way at once; more wait for their turn.
+
+The emulator unpacks all layers for each execution environment that they come to need. Many more
+race in ``tests/contract``, at the stores.
+"""
 
 
 @dataclass

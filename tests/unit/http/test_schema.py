@@ -46,7 +46,7 @@ CHECKS = [
 
 @schema.parametrize()
 @settings(
-    max_examples=60,
+    max_examples=40,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
