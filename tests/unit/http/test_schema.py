@@ -24,11 +24,13 @@ from tests.support.whole_api import WholeApi
 
 DOCUMENT = json.loads(rendered())
 API = WholeApi()
-# The phase that combines boundary values cannot fill a list of messages with roles of their own.
+# The phase that combines boundary values cannot fill a list of messages with roles of their own; in
+# that of /invoke it gives up on a busy machine, and says that the schema is invalid.
 CONFIG = schemathesis.Config.from_dict(
     {
         "operations": [
-            {"include-path": "/v1/chat/completions", "phases": {"coverage": {"enabled": False}}}
+            {"include-path": path, "phases": {"coverage": {"enabled": False}}}
+            for path in ("/v1/chat/completions", "/invoke")
         ]
     }
 )
