@@ -101,7 +101,7 @@ run: setup ## Start everything on this machine and play a conversation
 
 stop: ## End what `make run` and `make test` started
 	@if [ -x $(PY) ] && [ -d .local ]; then \
-		$(PY) -m local_stack down .local $(wildcard .local/test/*); \
+		$(PY) -m local_stack down .local $(wildcard .local/test/gw*); \
 	else echo "Nothing was running."; fi
 
 status: .venv/.ready ## Say whether the local stack runs, and where
